@@ -1,8 +1,9 @@
 """Write python/isthmus/_core.pyi from the compiled module, as pybind11-stubgen sees it.
 
-``make stubs`` writes the file; tests/python/test_stubs.py compares what it would write with what is committed.
+``make stubs`` writes the file; with ``--check`` it only compares, prints the difference and ends with status 1.
 """
 
+import difflib
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,26 @@ def generate() -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         command = ["pybind11_stubgen", "isthmus._core", "--output-dir", folder, "--exit-code"]
-        subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True)
+        subprocess.run([sys.executable, "-m", *command], check=True, stdout=subprocess.DEVNULL)
         written = Path(folder, "isthmus", "_core.pyi").read_text(encoding="utf-8")
-    formatter = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "120", "--stdin-filename", "_core.pyi", "-"]
-    return subprocess.run(formatter, input=written, check=True, capture_output=True, text=True).stdout
+    formatter = ["ruff", "format", "--isolated", "--line-length", "120", "--stdin-filename", "_core.pyi", "-"]
+    done = subprocess.run([sys.executable, "-m", *formatter], input=written, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def check() -> int:
+    """Print how the committed stub differs from the generated one; 0 where they agree."""
+    committed = STUB.read_text(encoding="utf-8") if STUB.exists() else ""
+    difference = difflib.unified_diff(
+        committed.splitlines(), generate().splitlines(), "committed", "generated", lineterm=""
+    )
+    lines = list(difference)
+    print(*lines, sep="\n")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
     STUB.write_text(generate(), encoding="utf-8")
     print(f"wrote {STUB}")
