@@ -1,0 +1,192 @@
+// Python's view of the kernel. Bindings check shapes, release the interpreter and call; they hold no mathematics.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "isthmus/parallel.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+using Doubles = py::array_t<double, py::array::forcecast>;
+
+void require(bool ok, const std::string& message) {
+    if (!ok) throw py::value_error(message);
+}
+
+isthmus::Kernel kernel_by_name(const std::string& name) {
+    if (name == "baseline") return isthmus::baseline_kernel();
+#ifdef ISTHMUS_HAVE_AVX2
+    if (name == "avx2" && isthmus::runs_avx2()) return isthmus::avx2_kernel();
+#endif
+    if (name == "auto") return isthmus::best_kernel();
+    throw py::value_error("`kernel` must be 'auto', 'baseline' or 'avx2' (where the processor has it); got '" + name + "'.");
+}
+
+isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name) {
+    require(a.ndim() == 2, "`" + name + "` must have two dimensions; got " + std::to_string(a.ndim()) + ".");
+    const auto size = static_cast<std::int64_t>(sizeof(double));
+    return {a.data(), a.shape(0), a.shape(1), a.strides(0) / size, a.strides(1) / size};
+}
+
+// Called on the main thread, without the interpreter lock: has the user pressed Ctrl-C?
+bool python_interrupted() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+struct Output {
+    Doubles mean_coef, dispersion_coef, log_likelihood, expected_info, neg_hessian, decrement, min_mean, min_dispersion, mean_dispersion;
+    py::array_t<std::int32_t> n_iter, code;
+
+    Output(py::ssize_t genes, py::ssize_t f, py::ssize_t q)
+        : mean_coef({genes, f}), dispersion_coef({genes, q}), log_likelihood(genes), expected_info({genes, f, f}),
+          neg_hessian({genes, f + q, f + q}), decrement(genes), min_mean(genes), min_dispersion(genes), mean_dispersion(genes),
+          n_iter(genes), code(genes) {}
+
+    isthmus::Results view() {
+        return {mean_coef.mutable_data(),     dispersion_coef.mutable_data(), log_likelihood.mutable_data(), expected_info.mutable_data(),
+                neg_hessian.mutable_data(),   decrement.mutable_data(),       min_mean.mutable_data(),       min_dispersion.mutable_data(),
+                mean_dispersion.mutable_data(), n_iter.mutable_data(),        code.mutable_data()};
+    }
+
+    py::dict dict() const {
+        py::dict out;
+        out["mean_coef"] = mean_coef;
+        out["dispersion_coef"] = dispersion_coef;
+        out["log_likelihood"] = log_likelihood;
+        out["expected_info"] = expected_info;
+        out["neg_hessian"] = neg_hessian;
+        out["decrement"] = decrement;
+        out["min_mean"] = min_mean;
+        out["min_dispersion"] = min_dispersion;
+        out["mean_dispersion"] = mean_dispersion;
+        out["n_iter"] = n_iter;
+        out["code"] = code;
+        return out;
+    }
+};
+
+struct Counts {
+    py::array indptr, indices, data;
+    std::int64_t n_cells;
+    int first, last;
+};
+
+template <class Index, class Value>
+isthmus::CountLayout lay_out(const Counts& c, const isthmus::CellLayout& cells) {
+    const auto* indptr = static_cast<const Index*>(c.indptr.data());
+    const auto* indices = static_cast<const Index*>(c.indices.data());
+    const auto* data = static_cast<const Value*>(c.data.data());
+    const py::gil_scoped_release release;
+    return isthmus::lay_out_counts(indptr, indices, data, cells, c.first, c.last);
+}
+
+template <class Index>
+isthmus::CountLayout lay_out_values(const Counts& c, const isthmus::CellLayout& cells) {
+    if (py::isinstance<py::array_t<double>>(c.data)) return lay_out<Index, double>(c, cells);
+    if (py::isinstance<py::array_t<float>>(c.data)) return lay_out<Index, float>(c, cells);
+    if (py::isinstance<py::array_t<std::int32_t>>(c.data)) return lay_out<Index, std::int32_t>(c, cells);
+    if (py::isinstance<py::array_t<std::int64_t>>(c.data)) return lay_out<Index, std::int64_t>(c, cells);
+    throw py::value_error("`data` must hold float64, float32, int32 or int64.");
+}
+
+isthmus::CountLayout lay_out_any(const Counts& c, const isthmus::CellLayout& cells) {
+    if (py::isinstance<py::array_t<std::int32_t>>(c.indices)) return lay_out_values<std::int32_t>(c, cells);
+    if (py::isinstance<py::array_t<std::int64_t>>(c.indices)) return lay_out_values<std::int64_t>(c, cells);
+    throw py::value_error("`indices` must hold int32 or int64.");
+}
+
+void check_counts(const Counts& c) {
+    require(c.indptr.ndim() == 1 && c.indices.ndim() == 1 && c.data.ndim() == 1, "`indptr`, `indices` and `data` must have one dimension.");
+    require(c.indptr.dtype().is(c.indices.dtype()), "`indptr` and `indices` must have the same type.");
+    require(c.indptr.shape(0) == c.n_cells + 1, "`indptr` must have one entry more than there are cells.");
+    require(c.indices.shape(0) == c.data.shape(0), "`indices` and `data` must have the same length.");
+    require(0 <= c.first && c.first <= c.last, "`first_gene` must not lie above `last_gene`.");
+    require((c.indptr.flags() & py::array::c_style) && (c.indices.flags() & py::array::c_style) && (c.data.flags() & py::array::c_style),
+            "`indptr`, `indices` and `data` must be contiguous.");
+}
+
+// The free parameters to start from, genes x parameters, or none.
+const double* start_values(const py::object& start, py::ssize_t genes, py::ssize_t columns, const std::string& name) {
+    if (start.is_none()) return nullptr;
+    const auto a = py::cast<py::array_t<double, py::array::c_style>>(start);
+    require(a.ndim() == 2 && a.shape(0) == genes && a.shape(1) == columns, "`" + name + "` must be genes x free parameters.");
+    return a.data();
+}
+
+void set_gene_offset(const py::object& gene_offset, std::int64_t n_cells, int genes, isthmus::Problem& p) {
+    if (gene_offset.is_none()) return;
+    const auto a = py::cast<Doubles>(gene_offset);
+    const isthmus::MatrixView view = matrix_view(a, "gene_offset");
+    require(view.rows == n_cells && view.columns == genes, "`gene_offset` must be cells x genes.");
+    p.gene_offset = view.data;
+    p.gene_offset_cell_stride = view.row_stride;
+    p.gene_offset_gene_stride = view.column_stride;
+}
+
+py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene, int last_gene, const Doubles& x,
+                   const Doubles& z, const py::array_t<double, py::array::c_style>& offset, const py::object& gene_offset,
+                   const py::object& start_mean, const py::object& start_dispersion, bool fix_dispersion, int max_iter, double tol,
+                   int n_threads, const std::string& kernel) {
+    const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
+    const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
+    check_counts(counts);
+    require(zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows, "`x`, `z` and `offset` must have one row per cell.");
+    require(n_threads >= 1, "`n_threads` must be at least 1.");
+    const isthmus::Kernel chosen = kernel_by_name(kernel);
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(xv, zv, offset.data());
+    const isthmus::CountLayout layout = lay_out_any(counts, cells);
+    isthmus::Problem problem = isthmus::make_problem(cells, layout, xv.rows);
+    set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
+    problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
+    problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
+    problem.fix_dispersion = fix_dispersion;
+    problem.max_iter = max_iter;
+    problem.tol = tol;
+    Output output(problem.n_genes, xv.columns, zv.columns);
+    const isthmus::Results results = output.view();
+    std::atomic<int> finished{0};
+    bool ok = false;
+    {
+        const py::gil_scoped_release release;
+        ok = isthmus::fit_genes(chosen, problem, results, layout.most_nonzero, n_threads, finished, python_interrupted);
+    }
+    if (!ok) throw py::error_already_set();
+    py::dict out = output.dict();
+    out["kernel"] = chosen.name;
+    out["n_strata"] = problem.n_strata;
+    return out;
+}
+
+// A loop that does nothing for a while: the tests interrupt it.
+void spin(double seconds) {
+    std::atomic<bool> stop{false};
+    auto work = [&](int) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+        while (!stop && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    bool ok = false;
+    {
+        const py::gil_scoped_release release;
+        ok = isthmus::run_threads(2, stop, work, python_interrupted);
+    }
+    if (!ok) throw py::error_already_set();
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "Compiled kernels of isthmus. Call them through the typed wrappers in isthmus.glm.kernel.";
+    m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"), py::arg("first_gene"),
+          py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"), py::arg("gene_offset").none(true),
+          py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"), py::arg("max_iter"),
+          py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
+    m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
+    py::list kernels;
+    kernels.append("baseline");
+    if (isthmus::runs_avx2()) kernels.append("avx2");
+    m.attr("kernels") = py::tuple(kernels);
+}

@@ -1,0 +1,139 @@
+// From a gene's counts to its estimates: start, the Poisson limit, the joint fit, and what is reported of it.
+#pragma once
+
+#include "newton.hpp"
+
+namespace isthmus::ISTHMUS_ISA {
+
+struct GeneFit {
+    Search search;
+    bool poisson;
+    GeneCode code;
+};
+
+static inline GeneCode code_of(Outcome o) { return o == converged ? gene_ok : gene_not_converged; }
+
+// Fit the mean at alpha = 0. True if the likelihood does not rise as alpha leaves 0: the optimum lies on the bound.
+// `moment` becomes the moment estimate of alpha at that fit, where a joint fit can start.
+static inline bool poisson_limit(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, double& moment) {
+    const Outcome outcome = maximise(p, g, w, poisson_model, false, 0, fit.search);
+    const PoissonScore at_zero = poisson_score(p, g, w, fit.search.now.theta);
+    moment = at_zero.mean_square > 0 ? 2 * at_zero.score / at_zero.mean_square : 0;
+    if (at_zero.score > 1e-12 * at_zero.mean_square) return false;
+    fit.poisson = true;
+    fit.code = outcome == converged ? gene_poisson_limit : gene_not_converged;
+    return true;
+}
+
+static inline void set_dispersion(const Problem& p, RowRegression r, double alpha, double* b) {
+    clear(b, p.dispersion.n_columns);
+    clear(r.gram, p.dispersion.n_columns * p.dispersion.n_columns);
+    clear(r.rhs, p.dispersion.n_columns);
+    for (int level = 0; level < p.n_levels; ++level) add_row(p.dispersion, p.stratum_of_level[level], 1.0, log1(alpha), r);
+    solve_rows(p.dispersion.n_columns, r, b);
+}
+
+static inline void fit_joint(const Problem& p, const Gene& g, Workspace& w, RowRegression r, double moment, GeneFit& fit) {
+    const int f = p.mean.n_columns;
+    const bool one_dispersion = p.n_levels == 1 && p.dispersion.n_continuous == 0 && p.dispersion.n_columns == 1;
+    double exposure = 0;
+    for (int s = 0; s < p.n_strata; ++s) exposure += g.stratum_exposure[s];
+    const double typical_mean = exposure > 0 ? g.total / p.n_cells : 0;
+    bool watch = one_dispersion;
+    if (one_dispersion && moment <= 0) {
+        if (poisson_limit(p, g, w, fit, moment)) return;
+        watch = false;
+        set_dispersion(p, r, larger(moment, 1e-8), fit.search.now.theta + f);
+    }
+    Outcome outcome = maximise(p, g, w, joint_model, watch, typical_mean, fit.search);
+    if (outcome == near_poisson) {
+        if (poisson_limit(p, g, w, fit, moment)) return;
+        set_dispersion(p, r, larger(moment, 1e-8), fit.search.now.theta + f);
+        outcome = maximise(p, g, w, joint_model, false, typical_mean, fit.search);
+    }
+    fit.code = code_of(outcome);
+}
+
+static inline void copy(const double* from, std::int64_t n, double* to) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// Evaluate once more at the optimum, with what the standard errors need.
+static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, int gene, const Results& out) {
+    const int f = p.mean.n_columns, q = p.dispersion.n_columns, width = f + q;
+    Summary summary{out.expected_info + static_cast<std::int64_t>(gene) * f * f, 1e300, 0, 1e300, 0};
+    clear(summary.expected, f * f);
+    Point& at = fit.search.now;
+    evaluate(p, g, w, at.theta, fit.poisson, at.d, &summary);
+    // Everything is poisson where every dispersion has become too small to show: refit on the bound itself.
+    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && summary.max_dispersion < 1e-7) {
+        double moment = 0;
+        if (poisson_limit(p, g, w, fit, moment)) {
+            report(p, g, w, fit, gene, out);
+            return;
+        }
+        evaluate(p, g, w, at.theta, fit.poisson, at.d);
+    }
+    copy(at.theta, f, out.mean_coef + static_cast<std::int64_t>(gene) * f);
+    copy(at.theta + f, q, out.dispersion_coef + static_cast<std::int64_t>(gene) * q);
+    copy(at.d.curvature, static_cast<std::int64_t>(width) * width, out.neg_hessian + static_cast<std::int64_t>(gene) * width * width);
+    const bool limit = fit.poisson && q > 0;
+    for (int c = 0; limit && c < q; ++c) out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
+    out.log_likelihood[gene] = at.d.value + g.constant;
+    out.decrement[gene] = absolute(fit.search.decrement);
+    out.min_mean[gene] = summary.min_mean;
+    out.min_dispersion[gene] = fit.poisson ? 0 : summary.min_dispersion;
+    out.mean_dispersion[gene] = fit.poisson ? 0 : summary.mean_dispersion;
+    out.n_iter[gene] = fit.search.n_iter;
+    out.code[gene] = fit.code;
+}
+
+static inline void report_all_zero(const Problem& p, int gene, const Results& out) {
+    const std::int64_t f = p.mean.n_columns, q = p.dispersion.n_columns, g = gene;
+    const double nan = __builtin_nan("");
+    auto fill = [nan](double* x, std::int64_t n) {
+        for (std::int64_t i = 0; i < n; ++i) x[i] = nan;
+    };
+    fill(out.mean_coef + g * f, f);
+    fill(out.dispersion_coef + g * q, q);
+    fill(out.expected_info + g * f * f, f * f);
+    fill(out.neg_hessian + g * (f + q) * (f + q), (f + q) * (f + q));
+    double* const scalars[] = {out.log_likelihood, out.decrement, out.min_mean, out.min_dispersion, out.mean_dispersion};
+    for (double* x : scalars) x[gene] = nan;
+    out.n_iter[gene] = 0;
+    out.code[gene] = gene_all_zero;
+}
+
+static inline std::int64_t bytes_for_gene(const Problem& p, int most_nonzero) {
+    const std::int64_t width = p.mean.n_columns + p.dispersion.n_columns;
+    return gene_scratch_bytes(p, most_nonzero) + workspace_bytes(p) + search_bytes(static_cast<int>(width)) + 8 * (2 * width * width + width) + 4096;
+}
+
+static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const Results& out) {
+    if (p.gene_start[gene + 1] == p.gene_start[gene]) {
+        report_all_zero(p, gene, out);
+        return;
+    }
+    Arena arena{static_cast<char*>(scratch)};
+    const int f = p.mean.n_columns, q = p.dispersion.n_columns;
+    Gene g;
+    prepare(p, gene, g, arena);
+    Workspace w = make_workspace(p, arena);
+    GeneFit fit{make_search(f + q, arena), q == 0, gene_ok};
+    const std::int64_t widest = f > q ? f : q;
+    RowRegression r{arena.take<double>(widest * widest), nullptr, arena.take<double>(widest)};
+    double* theta = fit.search.now.theta;
+    start_mean(p, g, r, theta);
+    double moment = q > 0 ? start_dispersion(p, g, theta, r, theta + f) : 0;
+    if (p.start_mean) copy(p.start_mean + static_cast<std::int64_t>(gene) * f, f, theta);
+    if (p.start_dispersion) {
+        copy(p.start_dispersion + static_cast<std::int64_t>(gene) * q, q, theta + f);
+        moment = 1;  // the caller's start is used as it is
+    }
+    if (q == 0) fit.code = code_of(maximise(p, g, w, poisson_model, false, 0, fit.search));
+    else if (p.fix_dispersion) fit.code = code_of(maximise(p, g, w, mean_model, false, 0, fit.search));
+    else fit_joint(p, g, w, r, moment, fit);
+    report(p, g, w, fit, gene, out);
+}
+
+}  // namespace isthmus::ISTHMUS_ISA

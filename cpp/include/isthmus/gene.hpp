@@ -1,0 +1,188 @@
+// One gene made ready for many passes: counts as doubles, sums that no parameter touches, and the tails of its counts.
+#pragma once
+
+#include "rising.hpp"
+
+namespace isthmus::ISTHMUS_ISA {
+
+// Scratch memory is handed in by the caller and cut up front to back; kernels never allocate.
+struct Arena {
+    char* next;
+    template <class T>
+    T* take(std::int64_t n) {
+        T* out = reinterpret_cast<T*>(next);
+        next += (n * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 * 64;
+        return out;
+    }
+};
+
+static inline int padded(int n) { return (n + lane_count - 1) / lane_count * lane_count; }
+
+constexpr int longest_tail = 4096;
+
+struct Gene {
+    int n_nonzero;
+    double* y;
+    int* position;
+    int* stratum_nonzero;   // (n_strata + 1) ranges of the two arrays above
+    double* stratum_total;  // (n_strata) sum of y
+    double* stratum_exposure;
+    const double* offset;   // (n_padded)
+    const double* exposure; // (n_padded)
+    double* design_total;   // (f) X'y: the likelihood is linear in it
+    double offset_total;    // sum of y * offset
+    double constant;        // -sum log y!
+    double total;           // sum of y
+    CountTail* level;       // (n_levels), for designs whose dispersion is constant within a level
+};
+
+static inline double row_product(const StratifiedDesign& d, int stratum, const double* coef) {
+    double out = 0;
+    for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e) out += d.entry_value[e] * coef[d.entry_column[e]];
+    return out;
+}
+
+static inline void read_counts(const Problem& p, int gene, Gene& g) {
+    const std::int64_t first = p.gene_start[gene];
+    g.n_nonzero = static_cast<int>(p.gene_start[gene + 1] - first);
+    int s = 0;
+    g.stratum_nonzero[0] = 0;
+    for (int k = 0; k < g.n_nonzero; ++k) {
+        g.y[k] = p.count32 ? static_cast<double>(p.count32[first + k]) : p.count64[first + k];
+        g.position[k] = p.position[first + k];
+        while (g.position[k] >= p.stratum_start[s + 1]) g.stratum_nonzero[++s] = k;
+    }
+    while (s < p.n_strata) g.stratum_nonzero[++s] = g.n_nonzero;
+    for (int k = g.n_nonzero; k < padded(g.n_nonzero); ++k) g.y[k] = 0;
+}
+
+// Offsets of this gene in stratum order; shared by all genes unless a cell x gene offset was given.
+static inline void read_offset(const Problem& p, int gene, Gene& g, double* offset, double* exposure) {
+    g.offset = p.offset;
+    g.exposure = p.exposure;
+    for (int s = 0; s < p.n_strata; ++s) g.stratum_exposure[s] = p.stratum_exposure[s];
+    if (!p.gene_offset) return;
+    const double* column = p.gene_offset + gene * p.gene_offset_gene_stride;
+    for (int i = 0; i < p.n_padded; ++i) {
+        const int cell = p.cell_of_position[i];
+        offset[i] = cell < 0 ? min_eta : p.offset[i] + column[cell * p.gene_offset_cell_stride];
+    }
+    for (int i = 0; i < p.n_padded; i += pack_lanes) store(exposure + i, exp_pack(load(offset + i)));
+    for (int s = 0; s < p.n_strata; ++s) {
+        Pack total{};
+        for (int i = p.stratum_start[s]; i < p.stratum_start[s + 1]; i += pack_lanes) total += load(exposure + i);
+        g.stratum_exposure[s] = sum(total);
+    }
+    g.offset = offset;
+    g.exposure = exposure;
+}
+
+static inline void read_totals(const Problem& p, Gene& g) {
+    const StratifiedDesign& d = p.mean;
+    for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
+    g.offset_total = 0;
+    g.total = 0;
+    for (int s = 0; s < p.n_strata; ++s) {
+        double total = 0;
+        for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
+            total += g.y[k];
+            g.offset_total += g.y[k] * g.offset[g.position[k]];
+            for (int c = 0; c < d.n_continuous; ++c)
+                g.design_total[d.continuous_column[c]] += g.y[k] * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
+        }
+        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e) g.design_total[d.entry_column[e]] += total * d.entry_value[e];
+        g.stratum_total[s] = total;
+        g.total += total;
+    }
+}
+
+static inline double log_factorials(const Gene& g) {
+    Pack out{};
+    for (int k = 0; k < g.n_nonzero; k += pack_lanes) {
+        out += log_factorial(load(g.y + k));  // y is padded with zeros, and log 0! = 0
+    }
+    return sum(out);
+}
+
+// How many terms to sum before Stirling's series takes over: a term costs about 2.5 ns, a series about 12 ns per count above.
+static inline int best_tail_length(const double* histogram, int longest, double n_above_longest) {
+    if (longest <= first_stirling) return longest;
+    double above = n_above_longest, best_cost = 1e300;
+    int best = first_stirling;
+    for (int j = longest; j >= first_stirling; --j) {
+        const double cost = 2.5 * j + 12 * above;
+        if (cost <= best_cost) {
+            best_cost = cost;
+            best = j;
+        }
+        above += histogram[j];
+    }
+    return best;
+}
+
+// The tails of the counts in the strata of one level. `histogram` has longest_tail + 1 places.
+static inline void read_tail(const Problem& p, const Gene& g, int level, double* histogram, CountTail& out, Arena& arena) {
+    int longest = 0, n_above = 0, n_fractional = 0;
+    for (int j = 0; j <= longest_tail; ++j) histogram[j] = 0;
+    auto each = [&](auto&& visit) {
+        for (int s = 0; s < p.n_strata; ++s)
+            if (p.level_of_stratum[s] == level)
+                for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) visit(g.y[k]);
+    };
+    each([&](double y) {
+        if (y > longest_tail) {
+            ++n_above;
+        } else if (const int whole = static_cast<int>(y); whole == y) {
+            histogram[whole] += 1;
+            longest = whole > longest ? whole : longest;
+        } else {
+            ++n_fractional;
+        }
+    });
+    if (n_above) longest = longest_tail;
+    out.n_tail = best_tail_length(histogram, longest, n_above);
+    out.n_large = out.n_fractional = 0;
+    out.tail = arena.take<double>(padded(out.n_tail));
+    double above = n_above;
+    for (int j = longest; j > out.n_tail; --j) above += histogram[j];
+    const int n_large = static_cast<int>(above);
+    for (int j = out.n_tail - 1; j >= 0; --j) out.tail[j] = above += histogram[j + 1];
+    for (int j = out.n_tail; j < padded(out.n_tail); ++j) out.tail[j] = 0;
+    out.large = arena.take<double>(padded(n_large));
+    out.fractional = arena.take<double>(n_fractional);
+    each([&](double y) {
+        if (y <= longest_tail && static_cast<int>(y) != y) out.fractional[out.n_fractional++] = y;
+        else if (y > out.n_tail) out.large[out.n_large++] = y;
+    });
+    for (int k = out.n_large; k < padded(out.n_large); ++k) out.large[k] = out.n_tail;
+}
+
+// Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
+static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
+    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 16 + 3 * static_cast<std::int64_t>(p.n_levels);
+    return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n + 8 * p.n_levels +
+                static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) + 2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0)) +
+           static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
+}
+
+static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
+    const int most = static_cast<int>(p.gene_start[gene + 1] - p.gene_start[gene]);
+    g.y = arena.take<double>(padded(most));
+    g.position = arena.take<int>(most);
+    g.stratum_nonzero = arena.take<int>(p.n_strata + 1);
+    g.stratum_total = arena.take<double>(p.n_strata);
+    g.stratum_exposure = arena.take<double>(p.n_strata);
+    g.design_total = arena.take<double>(p.mean.n_columns);
+    double* offset = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
+    double* exposure = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
+    read_counts(p, gene, g);
+    read_offset(p, gene, g, offset, exposure);
+    read_totals(p, g);
+    g.constant = -log_factorials(g);
+    g.level = arena.take<CountTail>(p.n_levels);
+    if (p.dispersion.n_columns == 0 || p.dispersion.n_continuous > 0) return;
+    double* histogram = arena.take<double>(longest_tail + 1);
+    for (int r = 0; r < p.n_levels; ++r) read_tail(p, g, r, histogram, g.level[r], arena);
+}
+
+}  // namespace isthmus::ISTHMUS_ISA

@@ -1,0 +1,257 @@
+// How cells and counts are laid out for the kernel: cells sorted by stratum and padded, counts gene by gene.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <unordered_map>
+#include <vector>
+
+#include "problem.hpp"
+
+namespace isthmus {
+
+// A vector on a cache-line boundary.
+template <class T>
+class Aligned {
+public:
+    explicit Aligned(std::size_t n = 0) : size_(n), data_(n ? allocate(n) : nullptr) {}
+    T* data() { return data_.get(); }
+    const T* data() const { return data_.get(); }
+    T& operator[](std::size_t i) { return data_[i]; }
+    const T& operator[](std::size_t i) const { return data_[i]; }
+    std::size_t size() const { return size_; }
+
+private:
+    struct Free {
+        void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
+    };
+    static T* allocate(std::size_t n) { return static_cast<T*>(::operator new[](n * sizeof(T), std::align_val_t(64))); }
+    std::size_t size_;
+    std::unique_ptr<T[], Free> data_;
+};
+
+// A dense matrix as the caller holds it.
+struct MatrixView {
+    const double* data;
+    std::int64_t rows, columns;
+    std::int64_t row_stride, column_stride;
+    double operator()(std::int64_t i, std::int64_t j) const { return data[i * row_stride + j * column_stride]; }
+};
+
+// Give each row of the chosen columns a stratum number; stop (and leave `stratum` alone) if there would be more than `most`.
+inline bool refine_strata(const MatrixView& m, std::int64_t column, int most, std::vector<int>& stratum, int& n_strata) {
+    struct Key {
+        int stratum;
+        double value;
+        bool operator==(const Key& o) const { return stratum == o.stratum && value == o.value; }
+    };
+    struct Hash {
+        std::size_t operator()(const Key& k) const { return std::hash<double>()(k.value) * 1000003u + static_cast<std::size_t>(k.stratum); }
+    };
+    std::unordered_map<Key, int, Hash> number;
+    std::vector<int> refined(stratum.size());
+    for (std::size_t i = 0; i < stratum.size(); ++i) {
+        const auto found = number.try_emplace(Key{stratum[i], m(static_cast<std::int64_t>(i), column)}, static_cast<int>(number.size()));
+        if (static_cast<int>(number.size()) > most) return false;
+        refined[i] = found.first->second;
+    }
+    stratum.swap(refined);
+    n_strata = static_cast<int>(number.size());
+    return true;
+}
+
+// A column stays categorical as long as the strata stay large enough to be worth their own row.
+inline int most_strata(std::int64_t n_cells, std::int64_t n_columns) {
+    return static_cast<int>(std::max<std::int64_t>(16, n_cells / (16 + n_columns * n_columns / 4)));
+}
+
+struct DesignLayout {
+    std::vector<int> continuous_column, entry_start, entry_column;
+    std::vector<double> entry_value, column_reach;
+    Aligned<double> continuous;
+
+    StratifiedDesign view() const {
+        return {static_cast<int>(column_reach.size()), static_cast<int>(continuous_column.size()), continuous_column.data(),
+                continuous.data(), entry_start.data(), entry_column.data(), entry_value.data(), column_reach.data()};
+    }
+};
+
+// Cells in stratum order. `position` maps a cell to its place, `cell` a place to its cell (-1 for padding).
+struct CellLayout {
+    int n_padded = 0, n_levels = 1;
+    std::vector<int> stratum_start, level_of_stratum, stratum_of_level, position, cell, any_cell_of_stratum;
+    DesignLayout mean, dispersion;
+    Aligned<double> offset, exposure;
+    std::vector<double> stratum_exposure;
+
+    int n_strata() const { return static_cast<int>(stratum_start.size()) - 1; }
+};
+
+inline void place_cells(const std::vector<int>& stratum, int n_strata, CellLayout& out) {
+    std::vector<int> size(static_cast<std::size_t>(n_strata), 0);
+    out.any_cell_of_stratum.assign(static_cast<std::size_t>(n_strata), 0);
+    for (std::size_t i = 0; i < stratum.size(); ++i) {
+        ++size[stratum[i]];
+        out.any_cell_of_stratum[stratum[i]] = static_cast<int>(i);
+    }
+    out.stratum_start.assign(1, 0);
+    for (int s : size) out.stratum_start.push_back(out.stratum_start.back() + (s + lane_count - 1) / lane_count * lane_count);
+    out.n_padded = out.stratum_start.back();
+    out.position.resize(stratum.size());
+    out.cell.assign(static_cast<std::size_t>(out.n_padded), -1);
+    std::vector<int> next(out.stratum_start.begin(), out.stratum_start.end() - 1);
+    for (std::size_t i = 0; i < stratum.size(); ++i) {
+        out.position[i] = next[stratum[i]]++;
+        out.cell[out.position[i]] = static_cast<int>(i);
+    }
+}
+
+inline void place_design(const MatrixView& m, const std::vector<char>& categorical, const CellLayout& cells, DesignLayout& out) {
+    out.column_reach.assign(static_cast<std::size_t>(m.columns), 0);
+    for (std::int64_t c = 0; c < m.columns; ++c)
+        for (std::int64_t i = 0; i < m.rows; ++i) out.column_reach[c] = std::max(out.column_reach[c], std::fabs(m(i, c)));
+    out.entry_start.assign(1, 0);
+    for (int cell : cells.any_cell_of_stratum) {
+        for (std::int64_t c = 0; c < m.columns; ++c)
+            if (categorical[c] && m(cell, c) != 0) {
+                out.entry_column.push_back(static_cast<int>(c));
+                out.entry_value.push_back(m(cell, c));
+            }
+        out.entry_start.push_back(static_cast<int>(out.entry_column.size()));
+    }
+    for (std::int64_t c = 0; c < m.columns; ++c)
+        if (!categorical[c]) out.continuous_column.push_back(static_cast<int>(c));
+    const std::size_t n = static_cast<std::size_t>(cells.n_padded);
+    out.continuous = Aligned<double>(out.continuous_column.size() * n);
+    for (std::size_t k = 0; k < out.continuous_column.size(); ++k)
+        for (std::size_t i = 0; i < n; ++i) out.continuous[k * n + i] = cells.cell[i] < 0 ? 0.0 : m(cells.cell[i], out.continuous_column[k]);
+}
+
+inline void place_offset(const double* offset, CellLayout& out) {
+    const std::size_t n = static_cast<std::size_t>(out.n_padded);
+    out.offset = Aligned<double>(n);
+    out.exposure = Aligned<double>(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        out.offset[i] = out.cell[i] < 0 ? min_eta : offset[out.cell[i]];
+        out.exposure[i] = out.cell[i] < 0 ? 0.0 : std::exp(out.offset[i]);
+    }
+    out.stratum_exposure.assign(static_cast<std::size_t>(out.n_strata()), 0.0);
+    for (int s = 0; s < out.n_strata(); ++s)
+        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i) out.stratum_exposure[s] += out.exposure[i];
+}
+
+// Strata with the same row of the dispersion design share a level, and so the tails of their counts.
+inline void find_levels(const MatrixView& z, const std::vector<char>& categorical, CellLayout& out) {
+    out.stratum_of_level.clear();
+    for (int s = 0; s < out.n_strata(); ++s) {
+        auto same = [&](int other) {
+            for (std::int64_t c = 0; c < z.columns; ++c)
+                if (categorical[c] && z(out.any_cell_of_stratum[s], c) != z(out.any_cell_of_stratum[other], c)) return false;
+            return true;
+        };
+        const auto found = std::find_if(out.stratum_of_level.begin(), out.stratum_of_level.end(), same);
+        out.level_of_stratum.push_back(static_cast<int>(found - out.stratum_of_level.begin()));
+        if (found == out.stratum_of_level.end()) out.stratum_of_level.push_back(s);
+    }
+    out.n_levels = static_cast<int>(out.stratum_of_level.size());
+}
+
+inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset) {
+    std::vector<int> stratum(static_cast<std::size_t>(x.rows), 0);
+    int n_strata = 1;
+    const int most = most_strata(x.rows, x.columns + z.columns);
+    auto split = [&](const MatrixView& m) {
+        std::vector<char> categorical(static_cast<std::size_t>(m.columns));
+        for (std::int64_t c = 0; c < m.columns; ++c) categorical[c] = refine_strata(m, c, most, stratum, n_strata);
+        return categorical;
+    };
+    const std::vector<char> x_categorical = split(x), z_categorical = split(z);
+    CellLayout out;
+    place_cells(stratum, n_strata, out);
+    place_design(x, x_categorical, out, out.mean);
+    place_design(z, z_categorical, out, out.dispersion);
+    place_offset(offset, out);
+    find_levels(z, z_categorical, out);
+    return out;
+}
+
+// Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order. Counts that fit
+// a float exactly are kept as floats, which makes the copy smaller than the matrix it came from.
+struct CountLayout {
+    Aligned<std::int64_t> gene_start;
+    Aligned<std::int32_t> position;
+    Aligned<float> count32;
+    Aligned<double> count64;
+    int most_nonzero = 0;
+};
+
+template <class Value>
+bool fits_float(const Value* data, std::int64_t n) {
+    for (std::int64_t k = 0; k < n; ++k)
+        if (static_cast<double>(static_cast<float>(data[k])) != static_cast<double>(data[k])) return false;
+    return true;
+}
+
+template <class Index, class Value>
+CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, int first, int last) {
+    const int n_genes = last - first;
+    CountLayout out;
+    out.gene_start = Aligned<std::int64_t>(static_cast<std::size_t>(n_genes) + 1);
+    std::vector<std::int64_t> size(static_cast<std::size_t>(n_genes), 0);
+    const std::int64_t nnz = static_cast<std::int64_t>(indptr[cells.position.size()]);
+    for (std::int64_t k = 0; k < nnz; ++k)
+        if (indices[k] >= first && indices[k] < last && data[k] != Value(0)) ++size[indices[k] - first];
+    out.gene_start[0] = 0;
+    for (int g = 0; g < n_genes; ++g) {
+        out.gene_start[g + 1] = out.gene_start[g] + size[g];
+        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size[g]));
+    }
+    const std::size_t total = static_cast<std::size_t>(out.gene_start[n_genes]);
+    const bool narrow = fits_float(data, nnz);
+    out.position = Aligned<std::int32_t>(total);
+    if (narrow) out.count32 = Aligned<float>(std::max<std::size_t>(total, 1));
+    else out.count64 = Aligned<double>(std::max<std::size_t>(total, 1));
+    std::vector<std::int64_t> next(out.gene_start.data(), out.gene_start.data() + n_genes);
+    for (int place = 0; place < cells.n_padded; ++place) {
+        const int cell = cells.cell[place];
+        if (cell < 0) continue;
+        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < static_cast<std::int64_t>(indptr[cell + 1]); ++k) {
+            if (indices[k] < first || indices[k] >= last || data[k] == Value(0)) continue;
+            const std::int64_t to = next[indices[k] - first]++;
+            out.position[to] = place;
+            if (narrow) out.count32[to] = static_cast<float>(data[k]);
+            else out.count64[to] = static_cast<double>(data[k]);
+        }
+    }
+    return out;
+}
+
+inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, std::int64_t n_cells) {
+    Problem p{};
+    p.n_cells = static_cast<int>(n_cells);
+    p.n_padded = cells.n_padded;
+    p.n_strata = cells.n_strata();
+    p.stratum_start = cells.stratum_start.data();
+    p.mean = cells.mean.view();
+    p.dispersion = cells.dispersion.view();
+    p.offset = cells.offset.data();
+    p.exposure = cells.exposure.data();
+    p.stratum_exposure = cells.stratum_exposure.data();
+    p.n_levels = cells.n_levels;
+    p.level_of_stratum = cells.level_of_stratum.data();
+    p.stratum_of_level = cells.stratum_of_level.data();
+    p.gene_start = counts.gene_start.data();
+    p.position = counts.position.data();
+    p.count32 = counts.count32.data();
+    p.count64 = counts.count64.data();
+    p.n_genes = static_cast<int>(counts.gene_start.size()) - 1;
+    p.cell_of_position = cells.cell.data();
+    return p;
+}
+
+}  // namespace isthmus

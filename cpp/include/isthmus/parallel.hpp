@@ -1,0 +1,69 @@
+// Genes over threads. Each gene is fitted by one thread from its own counts, so results do not depend on their number.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kernel.hpp"
+#include "layout.hpp"
+
+namespace isthmus {
+
+// Runs `work(thread)` on n threads. The calling thread only waits, and every 20 ms asks `interrupted()` (the workers never do:
+// only the thread that Python started may look for Ctrl-C). Returns false if it was interrupted; `stop` tells the workers.
+template <class Work, class Interrupted>
+bool run_threads(int n, std::atomic<bool>& stop, Work&& work, Interrupted&& interrupted) {
+    std::mutex mutex;
+    std::condition_variable done;
+    int running = n;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < n; ++t)
+        threads.emplace_back([&, t] {
+            work(t);
+            const std::lock_guard<std::mutex> lock(mutex);
+            if (--running == 0) done.notify_one();
+        });
+    bool ok = true;
+    {
+        std::unique_lock<std::mutex> lock(mutex);
+        while (!done.wait_for(lock, std::chrono::milliseconds(20), [&] { return running == 0; })) {
+            lock.unlock();
+            if (ok && interrupted()) {
+                ok = false;
+                stop = true;
+            }
+            lock.lock();
+        }
+    }
+    for (std::thread& t : threads) t.join();
+    return ok;
+}
+
+inline bool read_stop(const void* context) { return static_cast<const std::atomic<bool>*>(context)->load(std::memory_order_relaxed); }
+
+// Fit every gene of `problem`. `finished` counts genes, for progress. False if interrupted.
+template <class Interrupted>
+bool fit_genes(const Kernel& kernel, Problem problem, const Results& results, int most_nonzero, int n_threads,
+               std::atomic<int>& finished, Interrupted&& interrupted) {
+    std::atomic<bool> stop{false};
+    std::atomic<int> next{0};
+    problem.stopped = read_stop;
+    problem.stop_context = &stop;
+    const int n = std::max(1, std::min(n_threads, problem.n_genes));
+    const std::size_t bytes = static_cast<std::size_t>(kernel.scratch_bytes(problem, most_nonzero));
+    std::vector<Aligned<char>> scratch;
+    for (int t = 0; t < n; ++t) scratch.emplace_back(bytes);
+    auto work = [&](int thread) {
+        for (int gene = next++; gene < problem.n_genes && !stop; gene = next++) {
+            kernel.fit_gene(problem, gene, scratch[static_cast<std::size_t>(thread)].data(), results);
+            ++finished;
+        }
+    };
+    return run_threads(n, stop, work, interrupted);
+}
+
+}  // namespace isthmus

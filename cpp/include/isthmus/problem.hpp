@@ -1,0 +1,83 @@
+// What a fit of many genes reads and writes, as plain data.
+//
+// These structs are shared by translation units that are compiled for different instruction sets, so they hold pointers and
+// numbers only: no member function, no std type, nothing that a linker could merge across builds.
+#pragma once
+
+#include <cstdint>
+
+namespace isthmus {
+
+constexpr int block_cells = 256;  // cells handled at once: a few arrays of this length stay in the L1 cache
+constexpr int lane_count = 8;     // every stratum is padded to a multiple of this, so kernels have no remainder loops
+
+// The log-linear predictors are clamped here. exp(eta + zeta) to the eighth power must stay finite (see `log1p_sum`).
+constexpr double max_eta = 50.0;
+constexpr double min_eta = -700.0;
+constexpr double max_log_dispersion = 30.0;
+constexpr double min_log_dispersion = -60.0;
+
+enum GeneCode : std::int32_t { gene_ok = 0, gene_poisson_limit = 1, gene_not_converged = 2, gene_all_zero = 3 };
+
+// A design matrix factored by strata: within a stratum the categorical columns are constant and stored once, as the
+// nonzero entries of that row; only continuous columns have a value for each cell.
+struct StratifiedDesign {
+    int n_columns;
+    int n_continuous;
+    const int* continuous_column;   // (n_continuous) index of each continuous column
+    const double* continuous;       // (n_continuous, n_padded)
+    const int* entry_start;         // (n_strata + 1)
+    const int* entry_column;
+    const double* entry_value;
+    const double* column_reach;     // (n_columns) largest absolute value: bounds the change of the predictor in a step
+};
+
+struct Problem {
+    int n_cells;
+    int n_padded;
+    int n_strata;
+    const int* stratum_start;       // (n_strata + 1) in padded positions
+    StratifiedDesign mean;
+    StratifiedDesign dispersion;    // n_columns = 0: Poisson
+    const double* offset;           // (n_padded) natural log; padding holds `min_eta`
+    const double* exposure;         // (n_padded) exp(offset); padding holds 0
+    const double* stratum_exposure; // (n_strata) sum of exposure
+    int n_levels;                   // distinct rows of the dispersion design (used when it has no continuous column)
+    const int* level_of_stratum;    // (n_strata)
+    const int* stratum_of_level;    // (n_levels) one stratum that shows the level's row
+    // counts, gene-major, positions ascending within a gene
+    const std::int64_t* gene_start; // (n_genes + 1)
+    const std::int32_t* position;
+    const float* count32;           // one of the two is set
+    const double* count64;
+    int n_genes;
+    // an offset for every cell and gene, in the caller's cell order; null where there is none
+    const double* gene_offset;
+    std::int64_t gene_offset_cell_stride;
+    std::int64_t gene_offset_gene_stride;
+    const int* cell_of_position;    // (n_padded) -1 for padding
+    // what to do
+    const double* start_mean;       // (n_genes, mean.n_columns) or null: chosen by the kernel
+    const double* start_dispersion; // (n_genes, dispersion.n_columns) or null
+    bool fix_dispersion;
+    int max_iter;
+    double tol;
+    bool (*stopped)(const void*);   // asked once a pass: the user pressed Ctrl-C
+    const void* stop_context;
+};
+
+struct Results {
+    double* mean_coef;        // (n_genes, f)
+    double* dispersion_coef;  // (n_genes, g), log alpha
+    double* log_likelihood;   // (n_genes) with every constant
+    double* expected_info;    // (n_genes, f, f) mean block
+    double* neg_hessian;      // (n_genes, f + g, f + g)
+    double* decrement;        // (n_genes) predicted gain of one more Newton step, in log-likelihood
+    double* min_mean;         // (n_genes) smallest fitted mean over cells
+    double* min_dispersion;   // (n_genes) smallest of alpha x (a typical mean) over strata
+    double* mean_dispersion;  // (n_genes) alpha averaged over cells
+    std::int32_t* n_iter;
+    std::int32_t* code;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,12 @@
+// The kernel for one instruction set. CMake compiles this file once per set, with ISTHMUS_ISA naming the namespace.
+#include "isthmus/fit_gene.hpp"
+
+namespace isthmus::ISTHMUS_ISA {
+
+std::int64_t scratch_bytes(const Problem& problem, int most_nonzero) { return bytes_for_gene(problem, most_nonzero); }
+
+void fit_gene(const Problem& problem, int gene, void* scratch, const Results& results) {
+    fit_one_gene(problem, gene, scratch, results);
+}
+
+}  // namespace isthmus::ISTHMUS_ISA
