@@ -1,0 +1,12 @@
+"""Every benchmark, one after the other: `make bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+MODELS = ("glm",)
+
+for model in MODELS:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(f"{model}.py")), *sys.argv[1:]], check=True)
