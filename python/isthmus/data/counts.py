@@ -1,0 +1,477 @@
+"""Counts in any of the forms users hold them in, read into one: a CSR matrix, cells x genes, with names.
+
+The rules (orientation, names, what is no count) are checked here once, in blocks, so that reading a large sparse matrix
+costs no second copy of it. Buffers of a CSR matrix are shared with the caller and never written to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from isthmus.data.wording import plural, some
+from isthmus.errors import InputError
+from isthmus.messages import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
+_LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
+_KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
+_ACCEPTED = "an AnnData, AnnData.raw, DataFrame, ndarray or scipy sparse matrix, cells x genes"
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts that have passed every check.
+
+    Attributes
+    ----------
+    matrix
+        ``(n_cells, n_genes)``; float32, float64 or integers as they came; no duplicate entries; rows may be unsorted; explicit zeros stay.
+        Its buffers may be the caller's: read only.
+    gene_names, cell_names
+        Object arrays of str. Gene names are unique, cell names need not be.
+    cell_data
+        Columns for formulas, one row per row of `matrix`, or None.
+    stored_size_factors
+        ``obs["size_factors"]`` of an AnnData, or None.
+    """
+
+    matrix: sparse.csr_matrix
+    gene_names: np.ndarray
+    cell_names: np.ndarray
+    cell_data: pd.DataFrame | None
+    stored_size_factors: np.ndarray | None
+
+    @property
+    def n_cells(self) -> int:
+        return int(self.matrix.shape[0])
+
+    @property
+    def n_genes(self) -> int:
+        return int(self.matrix.shape[1])
+
+
+def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
+    """Read counts, cells x genes, and check them.
+
+    Parameters
+    ----------
+    data
+        AnnData (its ``X``, or a layer; backed files are read once), ``AnnData.raw``, DataFrame (dense or sparse columns),
+        ndarray, or a scipy sparse matrix or array.
+    layer
+        Name of the AnnData layer to read instead of ``X``.
+    cell_data
+        DataFrame with one row per cell, for formulas. Takes the place of ``obs``. Rows are matched by name where both sides have
+        names, by position otherwise.
+    gene_names
+        One name per gene, or the name of a column of ``AnnData.var``. Default: the data's own, else ``gene1``, ``gene2``, ...
+
+    Returns
+    -------
+    Counts
+
+    Raises
+    ------
+    InputError
+        Another type; no cells or no genes; missing, infinite, negative or huge (>= 2**31) values; missing or duplicated gene names;
+        lengths or names that do not fit, with a hint where they fit the other way round (a transposed matrix).
+
+    Notes
+    -----
+    Fractional values are accepted and one message says so.
+
+    Examples
+    --------
+    >>> counts = read_counts(np.array([[0, 3], [1, 0], [2, 5]]))
+    >>> counts.matrix.shape, list(counts.gene_names)
+    ((3, 2), ['gene1', 'gene2'])
+    """
+    values, cells, genes, obs, stored = _take_apart(data, layer, gene_names)
+    n_cells, n_genes = _shape(values)
+    if isinstance(cell_data, Mapping):
+        cell_data = pd.DataFrame(cell_data)
+    if cell_data is not None and not isinstance(cell_data, pd.DataFrame):
+        msg = f"`cell_data` must be a DataFrame with one row per cell; got {_type_name(cell_data)}."
+        raise InputError(msg)
+    cell_data = cell_data if cell_data is not None else obs
+    _refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
+    checked_genes = _gene_names(genes, n_genes)
+    cell_data, cell_names = _match_cells(cells, cell_data, n_cells)
+    matrix = _as_csr(values)
+    _check_values(matrix, cell_names, checked_genes)
+    return Counts(matrix, checked_genes, cell_names, cell_data, stored)
+
+
+def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
+    total = np.zeros(matrix.shape[0])
+    for rows in row_blocks(matrix):
+        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
+        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
+        total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
+    return total
+
+
+def row_blocks(matrix: sparse.csr_matrix) -> Iterator[slice]:
+    """Slices of rows that hold about a block of stored values each (one row at least)."""
+    start, n_rows = 0, matrix.shape[0]
+    while start < n_rows:
+        stop = int(np.searchsorted(matrix.indptr, matrix.indptr[start] + _BLOCK, side="right")) - 1
+        # the second bound keeps a run of empty rows from making one giant slice
+        stop = min(max(stop, start + 1), start + _BLOCK, n_rows)
+        yield slice(start, stop)
+        start = stop
+
+
+# --- taking a container apart -------------------------------------------------------------------------------------------------
+
+
+def _take_apart(
+    data: Any, layer: str | None, gene_names: Any
+) -> tuple[Any, Any, Any, pd.DataFrame | None, np.ndarray | None]:
+    """(values, cell names, gene names, obs, stored size factors); names are None where the container has none."""
+    kind = _anndata_kind(data)
+    if layer is not None and kind != "AnnData":
+        msg = f"`layer` names a layer of an AnnData; got {_type_name(data)} as `data`. Leave `layer` out."
+        raise InputError(msg)
+    if isinstance(gene_names, str) and kind is None:
+        msg = f"`gene_names` must hold one name per gene; a column name ('{gene_names}') works only for an AnnData's `var`. Pass a list of names."
+        raise InputError(msg)
+    if kind is not None:
+        genes = data.var_names if gene_names is None else _var_column(data, gene_names)
+        values = data.X if kind == "Raw" else _layer(data, layer)
+        obs = None if kind == "Raw" else data.obs
+        stored = None if obs is None or "size_factors" not in obs else np.asarray(obs["size_factors"])
+        return values, data.obs_names, genes, obs, stored
+    if isinstance(data, pd.DataFrame):
+        columns = None if _is_row_number(data.columns) else data.columns
+        return _frame_values(data), _names_of(data.index), columns if gene_names is None else gene_names, None, None
+    return data, None, gene_names, None, None
+
+
+def _anndata_kind(data: Any) -> str | None:
+    """ "AnnData", "Raw" or None, without importing anndata: who passes one has imported it."""
+    anndata = sys.modules.get("anndata")
+    if anndata is None:
+        return None
+    if isinstance(data, anndata.AnnData):
+        return "AnnData"
+    # Raw moved between versions (anndata.Raw, anndata._core.raw.Raw), its name and attributes stayed.
+    is_raw = type(data).__name__ == "Raw" and all(hasattr(data, name) for name in ("X", "var_names", "obs_names"))
+    return "Raw" if is_raw else None
+
+
+def _layer(adata: Any, layer: str | None) -> Any:
+    if layer is None:
+        if adata.X is None:
+            msg = f"`data` has no X. Pass `layer`; the layers are: {', '.join(adata.layers) or 'none'}."
+            raise InputError(msg)
+        return adata.X
+    if layer not in adata.layers:
+        msg = f"`layer` must be a layer of `data`; got '{layer}'. The layers are: {', '.join(adata.layers) or 'none'}."
+        raise InputError(msg)
+    return adata.layers[layer]
+
+
+def _var_column(data: Any, gene_names: Any) -> Any:
+    if not isinstance(gene_names, str):
+        return gene_names
+    if gene_names not in data.var:
+        msg = f"`gene_names` must be a column of `data.var` or one name per gene; got '{gene_names}'. The columns are: {', '.join(map(str, data.var.columns))}."
+        raise InputError(msg)
+    return data.var[gene_names]
+
+
+def _frame_values(frame: pd.DataFrame) -> Any:
+    if not all(_is_countable(dtype) for dtype in frame.dtypes):
+        wrong = [name for name, dtype in frame.dtypes.items() if not _is_countable(dtype)]
+        msg = (
+            f"`data` must hold numbers only; got {plural(len(wrong), 'column')} of another type ({some(wrong)}). "
+            "Keep the genes and pass the other columns as `cell_data`."
+        )
+        raise InputError(msg)
+    if frame.shape[1] and all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes):
+        if all(dtype.fill_value == 0 for dtype in frame.dtypes):
+            return frame.sparse.to_coo()
+    if any(pd.api.types.is_extension_array_dtype(dtype) for dtype in frame.dtypes):
+        return frame.to_numpy(dtype="float64", na_value=np.nan)
+    return frame.to_numpy()
+
+
+def _is_countable(dtype: Any) -> bool:
+    base = dtype.subtype if isinstance(dtype, pd.SparseDtype) else dtype
+    return bool(pd.api.types.is_numeric_dtype(base)) and not pd.api.types.is_complex_dtype(base)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return (
+        kind.__name__
+        if kind.__module__ in {"builtins", "numpy"}
+        else f"{kind.__module__.split('.')[0]}.{kind.__name__}"
+    )
+
+
+def _shape(values: Any) -> tuple[int, int]:
+    shape = getattr(values, "shape", None)
+    if shape is None or not (sparse.issparse(values) or isinstance(values, np.ndarray) or _is_backed(values)):
+        hint = " Convert it with `.compute()`." if hasattr(values, "dask") else ""
+        msg = f"`data` must be {_ACCEPTED}; got {_type_name(values)}.{hint}"
+        raise InputError(msg)
+    if len(shape) != 2:
+        msg = f"`data` must have two dimensions, cells x genes; got {len(shape)}."
+        raise InputError(msg)
+    if shape[0] == 0 or shape[1] == 0:
+        lacking = "cell" if shape[0] == 0 else "gene"
+        msg = f"`data` must have at least one {lacking}; got {shape[0]:,} cells x {shape[1]:,} genes. Check the filter that made it."
+        raise InputError(msg)
+    return int(shape[0]), int(shape[1])
+
+
+def _is_backed(values: Any) -> bool:
+    """A matrix that still lies in its file: h5py's Dataset, or anndata's sparse datasets."""
+    return hasattr(values, "to_memory") or type(values).__module__.split(".")[0] in {"h5py", "zarr"}
+
+
+# --- names and orientation ----------------------------------------------------------------------------------------------------
+
+
+def _is_row_number(index: pd.Index) -> bool:
+    """Whether an index only counts 0, 1, 2, ...: pandas' way to say that rows have no names."""
+    return isinstance(index, pd.RangeIndex) or (
+        bool(pd.api.types.is_integer_dtype(index)) and np.array_equal(index, np.arange(len(index)))
+    )
+
+
+def _names_of(index: pd.Index) -> pd.Index | None:
+    return None if _is_row_number(index) else index
+
+
+def _refuse_transposed(
+    n_cells: int, n_genes: int, cells: Any, genes: Any, cell_data: pd.DataFrame | None, given: Any
+) -> None:
+    """Names or lengths that fit only the other way round mean genes x cells: say so before any other rule complains."""
+    evidence = None
+    if given is not None and not isinstance(given, str) and len(given) == n_cells != n_genes:
+        evidence = f"`gene_names` has {len(given):,} names"
+    elif cell_data is not None and len(cell_data) == n_genes != n_cells:
+        evidence = f"`cell_data` has {len(cell_data):,} rows"
+    elif cell_data is not None and given is None and len(cell_data) == n_genes and genes is not None:
+        labels = _names_of(cell_data.index)
+        by_row = labels is not None and cells is not None and set(labels) == set(cells)
+        if labels is not None and not by_row and set(labels) == set(genes):
+            evidence = "the row names of `cell_data` are the column names of `data`"
+    if evidence:
+        msg = f"`data` must be cells x genes; got {n_cells:,} rows x {n_genes:,} columns, and {evidence}. It looks transposed: pass `data.T`."
+        raise InputError(msg)
+
+
+def _gene_names(genes: Any, n_genes: int) -> np.ndarray:
+    if genes is None:
+        return np.array([f"gene{i + 1}" for i in range(n_genes)], dtype=object)
+    index = pd.Index(np.asarray(genes, dtype=object))
+    if len(index) != n_genes:
+        msg = f"`gene_names` must have one name per gene (n_genes = {n_genes}); got {len(index)}."
+        raise InputError(msg)
+    missing = np.asarray(index.isna()) | np.array([name == "" for name in index])
+    if missing.any():
+        where = ", ".join(str(i + 1) for i in np.flatnonzero(missing)[:3])
+        msg = f"`gene_names` must not be missing; got {plural(int(missing.sum()), 'missing name')} (genes number {where}). Name or drop those genes."
+        raise InputError(msg)
+    names = index.map(str)
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
+        msg = f"`gene_names` must be unique; got {plural(len(twice), 'duplicated name')} ({some(twice)}). Use `adata.var_names_make_unique()` or pass `gene_names`."
+        raise InputError(msg)
+    return np.array(names, dtype=object)
+
+
+def _match_cells(cells: Any, cell_data: pd.DataFrame | None, n_cells: int) -> tuple[pd.DataFrame | None, np.ndarray]:
+    """`cell_data` in the order of the rows, and the cells' names: the data's own, else those of `cell_data`, else made up."""
+    if cell_data is not None and len(cell_data) != n_cells:
+        msg = f"`cell_data` must have one row per cell (n_cells = {n_cells}); got {len(cell_data)} rows. Drop the filtered cells from `cell_data`."
+        raise InputError(msg)
+    labels = None if cell_data is None else _names_of(cell_data.index)
+    if cells is not None and cell_data is not None and labels is not None:
+        cell_data = cell_data.iloc[match_rows(labels, cells, argument="cell_data")]
+    names = cells if cells is not None else labels
+    if names is None:
+        return cell_data, np.array([f"cell{i + 1}" for i in range(n_cells)], dtype=object)
+    missing = np.asarray(pd.Index(names).isna())
+    if missing.any():
+        msg = f"Cell names of `data` must not be missing; got {plural(int(missing.sum()), 'missing name')} (rows {', '.join(str(i + 1) for i in np.flatnonzero(missing)[:3])}). Name those cells."
+        raise InputError(msg)
+    return cell_data, np.array([str(name) for name in names], dtype=object)
+
+
+def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | slice:
+    """Positions in `labels` of each cell. All rows as they are where the names agree or cannot be compared (row numbers beside names)."""
+    have, want = pd.Index(np.asarray(labels, dtype=object)), pd.Index(np.asarray(cells, dtype=object))
+    if have.equals(want) or isinstance(have[0], str) != isinstance(want[0], str):
+        return slice(None)
+    lacking = want.difference(have)
+    if len(lacking) or not have.is_unique or not want.is_unique:
+        reason = (
+            f"{plural(len(lacking), 'cell')} of `data` not found ({some(lacking)})"
+            if len(lacking)
+            else "duplicated names in another order"
+        )
+        msg = f"The row names of `{argument}` must be the names of the cells; got {reason}. Use the same names, or drop them (`.reset_index(drop=True)`) to match by position."
+        raise InputError(msg)
+    return np.asarray(have.get_indexer(want))
+
+
+# --- values -------------------------------------------------------------------------------------------------------------------
+
+
+def _as_csr(values: Any) -> sparse.csr_matrix:
+    """A CSR matrix that shares what it can with `values` and owns what it must change."""
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    if not sparse.issparse(values):
+        return _from_dense(values)
+    if values.format != "csr":
+        values = values.tocsr()  # sums duplicates of COO on the way, in new buffers
+    data = _kept_dtype(values.data)
+    _check_structure(values)
+    n_stored = int(values.indptr[-1])
+    # Built attribute by attribute: the constructor would copy 64-bit indices down to 32 bits.
+    matrix = sparse.csr_matrix(values.shape, dtype=data.dtype)
+    matrix.data, matrix.indices, matrix.indptr = data[:n_stored], values.indices[:n_stored], values.indptr
+    if _has_duplicates(matrix):
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix
+
+
+def _kept_dtype(values: np.ndarray) -> np.ndarray:
+    """float32, float64 and integers as they are, others (bool, float16, objects) as float64."""
+    if values.dtype.kind + str(values.dtype.itemsize) in _KEPT_DTYPES and values.dtype.isnative:
+        return values
+    if values.dtype.kind in "bfiu":
+        return values.astype(np.float64)
+    try:
+        if values.dtype.kind not in "O":
+            raise TypeError
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        msg = f"`data` must hold numbers; got values of type {values.dtype}."
+        raise InputError(msg) from None
+
+
+def _check_structure(values: Any) -> None:
+    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays."""
+    indptr, indices = values.indptr, values.indices
+    n_stored = int(indptr[-1])
+    sound = (
+        len(indptr) == values.shape[0] + 1
+        and indptr[0] == 0
+        and n_stored <= min(len(indices), len(values.data))
+        and bool(np.all(indptr[1:] >= indptr[:-1]))
+        and (n_stored == 0 or (indices[:n_stored].min() >= 0 and indices[:n_stored].max() < values.shape[1]))
+    )
+    if not sound:
+        msg = "`data` must be a valid sparse matrix; its `indptr` and `indices` do not fit its shape. Build it again from (values, (rows, columns))."
+        raise InputError(msg)
+
+
+def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
+    """Whether an entry is stored twice. Works on our own wrapper, so the caller's flags stay as they are."""
+    if matrix.has_sorted_indices:
+        return not matrix.has_canonical_format
+    n_columns = matrix.shape[1]
+    for rows in row_blocks(matrix):
+        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
+        row = np.repeat(
+            np.arange(rows.stop - rows.start, dtype=np.int64), np.diff(matrix.indptr[rows.start : rows.stop + 1])
+        )
+        key = np.sort(row * n_columns + matrix.indices[start:stop])
+        if np.any(key[1:] == key[:-1]):
+            return True
+    return False
+
+
+def _from_dense(values: Any) -> sparse.csr_matrix:
+    """Two passes over blocks of rows (count, then fill), so that the peak is the result and one block. NaN counts as stored."""
+    n_cells, n_genes = values.shape
+    step = max(1, _BLOCK // n_genes)
+    blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
+    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows), axis=1) for rows in blocks])
+    index_dtype = np.int32 if n_stored.sum() < _LARGEST else np.int64
+    indptr = np.zeros(n_cells + 1, dtype=index_dtype)
+    np.cumsum(n_stored, out=indptr[1:])
+    indices = np.empty(indptr[-1], dtype=index_dtype)
+    data = np.empty(indptr[-1], dtype=_dense_block(values, slice(0, 1)).dtype)
+    for rows in blocks:
+        block = _dense_block(values, rows)
+        row, column = np.nonzero(block)
+        filled = slice(indptr[rows.start], indptr[rows.stop])
+        indices[filled], data[filled] = column, block[row, column]
+    return sparse.csr_matrix((data, indices, indptr), shape=(n_cells, n_genes))
+
+
+def _dense_block(values: Any, rows: slice) -> np.ndarray:
+    block = values[rows]
+    if isinstance(block, np.ma.MaskedArray):
+        block = block.astype(np.float64).filled(np.nan)
+    return _kept_dtype(np.asarray(block))
+
+
+def _check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
+    n_fractional, first_fractional = 0, -1
+    for start in range(0, len(matrix.data), _BLOCK):
+        block = matrix.data[start : start + _BLOCK]
+        low, high = block.min(), block.max()  # NaN if any value is
+        if not (low >= 0 and high < _LARGEST):
+            _refuse_values(matrix, cell_names, gene_names)
+        if block.dtype.kind == "f":
+            fractional = np.floor(block) != block
+            found = int(np.count_nonzero(fractional))
+            if found and not n_fractional:
+                first_fractional = start + int(np.argmax(fractional))
+            n_fractional += found
+    if n_fractional:
+        place = _place(matrix, first_fractional, cell_names, gene_names)
+        share = 100 * n_fractional / len(matrix.data)
+        tell(
+            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in {place}). "
+            "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
+        )
+
+
+def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
+    """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are affordable."""
+    rules = (
+        (np.isnan, "must not be missing", "missing", "Fill or drop those genes or cells: NA is not zero."),
+        (
+            lambda x: x < 0,
+            "must be counts, zero or positive",
+            "negative",
+            "Pass raw counts, not scaled or centred data.",
+        ),
+        (np.isinf, "must be finite", "infinite", "Pass raw counts."),
+        (lambda x: x >= _LARGEST, "must be below 2^31", "too large", "Pass raw counts."),
+    )
+    for is_bad, rule, kind, remedy in rules:
+        bad = is_bad(matrix.data)
+        if bad.any():
+            first = int(np.argmax(bad))
+            place = _place(matrix, first, cell_names, gene_names)
+            found = plural(int(bad.sum()), f"{kind} value")
+            msg = f"Values of `data` {rule}; got {found} ({matrix.data[first]:.6g} in {place}). {remedy}"
+            raise InputError(msg)
+
+
+def _place(matrix: sparse.csr_matrix, stored: int, cell_names: np.ndarray, gene_names: np.ndarray) -> str:
+    row = int(np.searchsorted(matrix.indptr, stored, side="right")) - 1
+    return f"cell '{cell_names[row]}', gene '{gene_names[matrix.indices[stored]]}'"

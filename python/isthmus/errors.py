@@ -1,0 +1,18 @@
+"""The three things that isthmus raises or warns with on purpose.
+
+Everything else that comes out of a call is a bug of ours or of a library: the bridge to R turns only these classes into R conditions.
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """The caller can mend it: the text names the argument, the rule, what came and what to do."""
+
+
+class MissingDependencyError(ImportError):
+    """An optional package is missing: the text holds the command that installs it."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit stopped before it met its tolerance: the text holds the number reached and the option to raise."""

@@ -1,0 +1,5 @@
+"""Simulators with known truth, shared by tests, docs and benchmarks."""
+
+from isthmus.testing.counts import simulate_counts
+
+__all__ = ["simulate_counts"]
