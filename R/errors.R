@@ -1,0 +1,26 @@
+# Conditions. Texts go to rlang as they are, never through cli or glue, which would run what stands in braces as code.
+
+abort_input <- function(text, call) {
+  rlang::abort(text, class = c("isthmus_input_error", "isthmus_error"), call = call)
+}
+
+abort_missing <- function(text, call) {
+  rlang::abort(text, class = c("isthmus_missing_dependency", "isthmus_error"), call = call)
+}
+
+# A length-one NA would reach Python as True, -2147483648 or "NA".
+refuse_na <- function(arguments, call) {
+  for (name in names(arguments)) {
+    value <- arguments[[name]]
+    if (is.atomic(value) && length(value) == 1L && is.na(value)) {
+      abort_input(sprintf("`%s` must not be NA. Leave it out for the default.", name), call)
+    }
+  }
+}
+
+need_package <- function(package, what, call) {
+  if (!requireNamespace(package, quietly = TRUE)) {
+    text <- sprintf("%s needs the R package %s: install.packages(\"%s\").", what, package, package)
+    abort_missing(text, call)
+  }
+}

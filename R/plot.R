@@ -1,0 +1,64 @@
+#' Plots of a test and of a fit
+#'
+#' A volcano plot of a test; mean against dispersion for a fit.
+#'
+#' @param x The result of [test_glm()], or a fit of [fit_glm()].
+#' @param y Not used.
+#' @param padj Adjusted p-value at which a gene is drawn as significant.
+#' @param label How many of the most significant genes get their name; 0 for none.
+#' @param ... Not used.
+#' @return A ggplot object, to which layers and themes can be added.
+#' @name isthmus-plots
+#' @examples
+#' if (isthmus_available() && requireNamespace("ggplot2", quietly = TRUE)) {
+#'   x <- model.matrix(~condition, data.frame(condition = rep(c("A", "B"), each = 30)))
+#'   sce <- simulate_counts(n_genes = 20, design = x, seed = 1)
+#'   fit <- fit_glm(sce, x, size_factors = NULL)
+#'   plot(test_glm(fit, "conditionB"))
+#'   plot(fit)
+#' }
+NULL
+
+#' @rdname isthmus-plots
+#' @method plot isthmus_test
+#' @export
+plot.isthmus_test <- function(x, y, padj = 0.05, label = 10, ...) {
+  need_package("ggplot2", "`plot`", rlang::current_env())
+  shown <- volcano_data(x, padj)
+  significant <- sprintf("adjusted p < %s", format(padj))
+  shown$group <- factor(ifelse(shown$significant, significant, "other"), c(significant, "other"))
+  plot <- ggplot2::ggplot(shown, ggplot2::aes(x = .data$log2fc, y = .data$minus_log10, colour = .data$group)) +
+    ggplot2::geom_point(size = 1, alpha = 0.7) +
+    ggplot2::scale_colour_manual(values = c("#b2182b", "grey60"), drop = FALSE, name = NULL) +
+    ggplot2::labs(x = "log2 fold change", y = "-log10 p-value", title = paste(unique(x$contrast), collapse = ", ")) +
+    ggplot2::theme_minimal()
+  top <- utils::head(shown[order(-shown$minus_log10, -abs(shown$stat)), ], label)
+  plot + ggplot2::geom_text(
+    data = top, ggplot2::aes(label = .data$gene), size = 3, vjust = -0.7, show.legend = FALSE
+  )
+}
+
+# A p-value below the smallest double is drawn there, not at infinity.
+volcano_data <- function(test, padj) {
+  kept <- as.data.frame(test)[!is.na(test$pval) & !is.na(test$log2fc), ]
+  class(kept) <- "data.frame"
+  kept$minus_log10 <- -log10(pmax(kept$pval, .Machine$double.xmin))
+  kept$significant <- !is.na(kept$padj) & kept$padj < padj
+  kept
+}
+
+#' @rdname isthmus-plots
+#' @method plot isthmus_glm
+#' @export
+plot.isthmus_glm <- function(x, y, ...) {
+  need_package("ggplot2", "`plot`", rlang::current_env())
+  genes <- data.frame(mean = x$state$mean, dispersion = x$state$dispersion, status = x$state$status)
+  # the logarithmic axes have no place for zero; such genes are the Poisson limit
+  genes <- genes[!is.na(genes$dispersion) & genes$dispersion > 0 & !is.na(genes$mean) & genes$mean > 0, ]
+  ggplot2::ggplot(genes, ggplot2::aes(x = .data$mean, y = .data$dispersion, colour = .data$status)) +
+    ggplot2::geom_point(size = 1, alpha = 0.6) +
+    ggplot2::scale_x_log10() +
+    ggplot2::scale_y_log10() +
+    ggplot2::labs(x = "mean count", y = "dispersion (alpha)", colour = "status") +
+    ggplot2::theme_minimal()
+}

@@ -1,0 +1,40 @@
+#' Save and load a fit
+#'
+#' A fit becomes a folder that Python reads too (`isthmus.load_fit`), equal to the
+#' bit. Within R, [saveRDS()] does as well.
+#'
+#' @param fit A fit.
+#' @param path A folder that does not exist yet.
+#' @param overwrite Replace the folder where it holds a fit.
+#' @return `save_fit`: `path`, invisibly. `load_fit`: the fit.
+#' @section Python:
+#' `isthmus.save_fit`, `isthmus.load_fit`
+#' @export
+#' @examples
+#' if (isthmus_available()) {
+#'   sce <- simulate_counts(n_cells = 50, n_genes = 3, seed = 1)
+#'   fit <- fit_glm(sce, ~1, size_factors = NULL)
+#'   path <- tempfile("fit")
+#'   save_fit(fit, path)
+#'   identical(coef(load_fit(path)), coef(fit))
+#' }
+save_fit <- function(fit, path, overwrite = FALSE) {
+  call <- rlang::current_env()
+  check_fit(fit, call)
+  # What only R knows (terms and levels of the formulas) travels as one file of R's own inside the folder.
+  own <- tempfile(fileext = ".rds")
+  on.exit(unlink(own))
+  saveRDS(fit[c("design", "dispersion_design", "call")], own)
+  call_engine("save_fit", engine_fit(fit, call), path.expand(path), overwrite = overwrite, extra = own, .call = call)
+  invisible(path)
+}
+
+#' @rdname save_fit
+#' @export
+load_fit <- function(path) {
+  call <- rlang::current_env()
+  loaded <- call_engine("load_fit", path.expand(path), .call = call)
+  own <- file.path(path.expand(path), "r.rds")
+  kept <- if (file.exists(own)) readRDS(own) else list()
+  new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
+}

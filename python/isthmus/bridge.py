@@ -1,0 +1,475 @@
+"""The functions that the R package calls, and the only place that knows R's habits.
+
+R sends arrays, never containers: the p, i and x slots of a genes x cells ``dgCMatrix`` are the cells x genes CSR. Numbers
+may come as 5.0 where 5 is meant, a vector of length one comes as a scalar, a longer one as a list. What goes back are dicts
+of arrays and lists of text; no pandas object, no numpy int64 scalar and no Python int above 2**31 - 1 crosses.
+
+Every function answers with a dict: ``{"value": ..., "messages": [...], "warnings": [...]}``, or, where the user can mend it,
+``{"error": {"class": ..., "message": ...}, "messages": [...], "warnings": [...]}``. reticulate before 1.41 loses the classes of
+exceptions, so ours travel as values. All others pass through: reticulate 1.28 delivers about one Ctrl-C in three as
+``RuntimeError('(Unknown exception occurred)')``, which R must see.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from isthmus import glm, messages
+from isthmus.data import counts as counts_module
+from isthmus.data import design as design_module
+from isthmus.data import formulas
+from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.glm import constraints as constraints_module
+from isthmus.testing import counts as simulators
+
+Answer = dict[str, Any]
+Wire = Mapping[str, Any]  # a named list of R
+
+_R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
+_INT32_MAX = 2**31 - 1
+
+
+def _answers(function: Callable[..., Any]) -> Callable[..., Answer]:
+    """Turn our own errors, warnings and messages of a function into values that R can raise again."""
+
+    @functools.wraps(function)
+    def answered(*args: Any, **kwargs: Any) -> Answer:
+        answer: Answer = {}
+        with messages.collected() as told, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            try:
+                answer["value"] = function(*args, **kwargs)
+            except (InputError, MissingDependencyError) as error:
+                kind = InputError if isinstance(error, InputError) else MissingDependencyError
+                answer["error"] = {"class": _R_CLASSES[kind], "message": str(error)}
+        ours = [str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)]
+        for other in (w for w in caught if not issubclass(w.category, ConvergenceWarning)):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        return answer | {"messages": list(told), "warnings": ours}
+
+    return answered
+
+
+# --- what comes from R ------------------------------------------------------------------------------------------------
+
+
+def _strings(values: str | Iterable[str] | None) -> tuple[str, ...]:
+    """A character vector of R: length one comes as a scalar, length zero as an empty list or None."""
+    if values is None:
+        return ()
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _names(wire: Wire | None) -> np.ndarray | None:
+    """Names with a mask for NA, which would otherwise cross as the text "NA"."""
+    if wire is None:
+        return None
+    names = np.array(_strings(wire["values"]), dtype=object)
+    if wire.get("missing") is not None:
+        names[np.asarray(wire["missing"], dtype=bool)] = None
+    return names
+
+
+def _number(value: Any) -> Any:
+    """5.0 means 5; everything else is left for the surface to judge."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _INT32_MAX else value
+
+
+def _column(wire: Wire) -> pd.Series | pd.Categorical | np.ndarray:
+    """One column of cell data: numbers as they are, factors and text as codes (-1 = NA) and levels."""
+    if wire["kind"] == "number":
+        return np.asarray(wire["values"], dtype=float)
+    codes = np.asarray(wire["codes"], dtype=np.intp)
+    levels = np.array(_strings(wire["levels"]), dtype=object)
+    if wire["kind"] == "factor":
+        return pd.Categorical.from_codes(codes, categories=pd.Index(levels), ordered=bool(wire.get("ordered", False)))
+    if wire["kind"] == "logical":
+        levels = np.array([False, True], dtype=object)
+        if (codes >= 0).all():
+            return codes.astype(bool)
+    text = np.full(len(codes), None, dtype=object)
+    text[codes >= 0] = levels[codes[codes >= 0]]
+    return text
+
+
+def _frame(wire: Wire | None, index: Iterable[str] | None = None) -> pd.DataFrame | None:
+    """A data.frame; its rows have R's names, else those of `index`, else numbers."""
+    if wire is None:
+        return None
+    rows = _names(wire.get("rows"))
+    rows = index if rows is None else rows
+    named = wire["columns"] if isinstance(wire["columns"], Mapping) else {}  # R's empty list crosses as []
+    labels = pd.RangeIndex(int(wire["n"])) if rows is None else pd.Index(rows, dtype=object)
+    return pd.DataFrame({name: _column(column) for name, column in named.items()}, index=labels)
+
+
+def _matrix(wire: Wire) -> Any:
+    """The cells x genes matrix of a genes x cells matrix of R, on the memory that R gave."""
+    n_genes, n_cells = (int(n) for n in wire["dim"])
+    shape = (n_cells, n_genes)
+    if wire["kind"] == "dense":
+        return np.asarray(wire["x"]).T
+    if wire["kind"] == "triplet":
+        return sparse.coo_matrix((wire["x"], (wire["j"], wire["i"])), shape=shape)
+    compressed = sparse.csr_matrix if wire["kind"] == "column" else sparse.csc_matrix
+    return compressed((wire["x"], wire["i"], wire["p"]), shape=shape)
+
+
+def _counts(wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: str | None = None) -> counts_module.Counts:
+    """Counts with the checks of ``read_counts``; `wire` is a named list of slots, or a Python object that R holds."""
+    given = None if gene_names is None else np.array(_strings(gene_names), dtype=object)
+    if not isinstance(wire, Mapping):
+        frame = _frame(cell_data)
+        return counts_module.read_counts(wire, layer=layer, cell_data=frame, gene_names=given)
+    # Names of the cells and the cell data travel as one frame, which is what a bare matrix can have beside it.
+    frame = _frame(cell_data, _names(wire.get("cells")))
+    if frame is None:
+        frame = pd.DataFrame(index=_names(wire.get("cells")))
+    genes = _names(wire.get("genes")) if given is None else given
+    read = counts_module.read_counts(_matrix(wire), cell_data=frame, gene_names=genes)
+    stored = wire.get("size_factors")
+    return read if stored is None else replace(read, stored_size_factors=np.asarray(stored, dtype=float))
+
+
+def _design(wire: Wire, counts: counts_module.Counts | int, argument: str) -> design_module.Design:
+    """A design that R has evaluated (a formula's, with its terms), or a bare matrix."""
+    matrix = np.ascontiguousarray(wire["matrix"], dtype=float)
+    names, rows = _names(wire.get("names")), _names(wire.get("rows"))
+    if wire.get("formula") is None:
+        labelled = names is not None or rows is not None
+        spec = pd.DataFrame(matrix, index=rows, columns=names) if labelled else matrix
+        return replace(design_module.read_design(spec, counts, None, argument=argument), language="r")
+    index = counts.cell_names if isinstance(counts, counts_module.Counts) else None
+    terms = wire["terms"] if isinstance(wire["terms"], Mapping) else {}
+    given = design_module.Design(
+        matrix=matrix,
+        names=() if names is None else tuple(names),
+        terms={label: tuple(int(i) for i in np.atleast_1d(at)) for label, at in terms.items()},
+        formula=wire["formula"],
+        frame=_checked_frame(wire["frame"], index, argument),
+        language="r",
+        removed=_strings(wire.get("removed")),
+    )
+    return design_module.read_design(given, counts, None, argument=argument)
+
+
+def _checked_frame(wire: Wire, index: Iterable[str] | None, argument: str) -> pd.DataFrame:
+    """The variables of a formula: none missing, no level without cells."""
+    index = index if index is not None and len(index) == wire["n"] else None
+    frame = _frame(wire, index)
+    names = None if index is None else np.asarray(index, dtype=object)
+    for name in frame.columns:
+        formulas._refuse_missing(frame[name], name, argument, names)
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            formulas.check_levels(frame[name].array, name, argument=argument, language="r")
+    return frame
+
+
+def _constraints(wire: Wire | None) -> Any:
+    """None, a dict, strings, or a matrix (a frame where it has names on either side)."""
+    if wire is None:
+        return None
+    if wire["kind"] == "dict":
+        pairs = zip(_strings(wire["names"]), wire["values"], strict=True)
+        return {name: value if isinstance(value, str) else list(value) for name, value in pairs}
+    if wire["kind"] == "strings":
+        return list(_strings(wire["values"]))
+    matrix = np.ascontiguousarray(wire["matrix"], dtype=float)
+    rows, columns = _names(wire.get("rows")), _names(wire.get("columns"))
+    if rows is None and columns is None:
+        return matrix
+    return pd.DataFrame(matrix, index=rows, columns=columns)
+
+
+# --- what goes to R ---------------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """Anything a fit or a simulation holds, in a form whose conversion by reticulate loses nothing."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _INT32_MAX:
+        return float(value)
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind in "OU":
+        return value.tolist()
+    if value.dtype.kind in "iu" and value.dtype != np.int32:
+        return value.astype(float)
+    return value.astype(float) if value.dtype == np.float32 else value
+
+
+def _coded(values: Any) -> Wire:
+    """Text as int32 codes (-1 = missing) and levels: repeated names cross once, and NA stays NA."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, levels = values.cat.codes.to_numpy(), values.cat.categories
+        kind = "ordered" if values.cat.ordered else "factor"
+    else:
+        codes, levels = pd.factorize(values)
+        kind = "text"
+    return {"kind": kind, "codes": np.asarray(codes, dtype=np.int32), "levels": [str(level) for level in levels]}
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """A table as a dict of 1-d arrays; R builds the data.frame."""
+    columns: dict[str, Any] = {}
+    for name, column in frame.items():
+        if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
+            columns[str(name)] = column.to_numpy(dtype=bool)
+        elif column.dtype == np.int32:
+            columns[str(name)] = column.to_numpy()
+        elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+            columns[str(name)] = column.to_numpy(dtype=float, na_value=np.nan)
+        else:
+            columns[str(name)] = _coded(column)
+    return columns
+
+
+# --- the functions ----------------------------------------------------------------------------------------------------
+
+
+@_answers
+def info() -> dict[str, Any]:
+    """Versions of what runs underneath, and the kernel that is used."""
+    from importlib.metadata import version
+
+    import isthmus
+
+    packages = {name: version(name) for name in ("numpy", "scipy", "pandas", "anndata", "formulaic")}
+    return {
+        "version": isthmus.__version__,
+        "kernel": glm.kernel.kernel_name(),
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "packages": packages,
+    }
+
+
+@_answers
+def cell_columns(data: Any, names: Any = None) -> dict[str, Any] | None:
+    """Columns of the cell data (``obs``) of a Python object that R holds: those of `names` that exist, or all."""
+    obs = getattr(data, "obs", None)
+    if not isinstance(obs, pd.DataFrame):
+        return None
+    wanted = obs.columns if names is None else [name for name in _strings(names) if name in obs.columns]
+    return {"columns": _columns(obs[list(wanted)]), "rows": [str(name) for name in obs.index], "all": list(map(str, obs.columns))}
+
+
+@_answers
+def fit_glm(
+    counts: Any,
+    design: Wire,
+    dispersion_design: Wire,
+    *,
+    cell_data: Wire | None = None,
+    constraints: Wire | None = None,
+    dispersion_constraints: Wire | None = None,
+    gene_names: Any = None,
+    layer: str | None = None,
+    as_numeric: Any = None,
+    as_categorical: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Fit, and return the engine's fit beside its plain state."""
+    read = _counts(counts, cell_data, gene_names, layer)
+    _check_types(read.cell_data, _strings(as_numeric), _strings(as_categorical))
+    fit = glm.fit_glm(
+        read,
+        _design(design, read, "design"),
+        dispersion_design=_design(dispersion_design, read, "dispersion_design"),
+        constraints=_constraints(constraints),
+        dispersion_constraints=_constraints(dispersion_constraints),
+        **{name: _number(value) for name, value in options.items()},
+    )
+    return _both(fit)
+
+
+def _check_types(cell_data: pd.DataFrame | None, as_numeric: tuple[str, ...], as_categorical: tuple[str, ...]) -> None:
+    """R has applied as_numeric and as_categorical; that they name columns which can be read so is judged here."""
+    if as_numeric or as_categorical:
+        frame = pd.DataFrame() if cell_data is None else cell_data
+        known = [name for name in as_numeric if name in frame.columns]
+        formulas.typed_columns(frame, known, argument="design", as_numeric=as_numeric, as_categorical=as_categorical)
+
+
+def _both(fit: glm.GlmFit) -> dict[str, Any]:
+    """The engine's fit, the plain state that R keeps of it, and what R prints."""
+    return {"fit": fit, "state": {name: _plain(value) for name, value in fit.state().items()}, "facts": _facts(fit)}
+
+
+def _facts(fit: glm.GlmFit) -> dict[str, Any]:
+    return {
+        "id": fit.id,
+        "n_cells": int(fit.n_cells),
+        "n_genes": len(fit.gene_names),
+        "n_free": int(fit.df),
+        "noise_model": fit.noise_model,
+        "design": _design_text(fit.mean_design),
+        "dispersion_design": _design_text(fit.dispersion_design),
+        "kernel": fit.kernel,
+    }
+
+
+def _design_text(design: design_module.Design) -> str:
+    return design.formula if design.formula is not None else f"matrix of {len(design.names)} columns"
+
+
+@_answers
+def check(counts: Any, cell_data: Wire | None, frame: Wire, argument: str) -> None:
+    """The checks of counts and of a formula's variables, for a formula that R could not evaluate."""
+    read = _counts(counts, cell_data)
+    _checked_frame(frame, read.cell_names, argument)
+
+
+@_answers
+def check_design(design: Wire, argument: str) -> None:
+    """The checks of one design without counts."""
+    _design(design, int(np.shape(design["matrix"])[0]), argument)
+
+
+@_answers
+def check_frame(frame: Wire, argument: str) -> None:
+    """The checks of a formula's variables."""
+    _checked_frame(frame, None, argument)
+
+
+@_answers
+def unknown_columns(names: Any, available: Any, argument: str) -> None:
+    """Refuse names that are no columns, in the words that a Python formula gets."""
+    columns = _strings(available)
+    frame = pd.DataFrame(columns=list(columns)) if columns else None
+    for name in _strings(names):
+        design_module.read_design(f"~ `{name}`", 0, frame, argument=argument)
+
+
+@_answers
+def match_cells(rows: Wire, cells: Wire) -> np.ndarray:
+    """The row of `cell_data` of each cell, from 0."""
+    labels = pd.Index(_names(rows), dtype=object)
+    order = counts_module.match_rows(labels, _names(cells), argument="cell_data")
+    return np.arange(len(labels))[order].astype(np.int32)
+
+
+@_answers
+def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire | None = None) -> dict[str, Any]:
+    """H as a matrix with the names of its rows and columns."""
+    read = _design(design, int(np.shape(design["matrix"])[0]), "design")
+    if read.frame is None and cell_data is not None:
+        read = replace(read, frame=_checked_frame(cell_data, None, "constraints"))
+    table = constraints_module.constraint_matrix(read, _constraints(constraints))
+    return {"matrix": table.to_numpy(dtype=float), "rows": list(table.index), "columns": list(table.columns)}
+
+
+@_answers
+def restore(state: Wire) -> glm.GlmFit:
+    """The engine's fit of a state that R has kept."""
+    return glm.GlmFit.from_state(dict(state))
+
+
+@_answers
+def test_glm(fit: glm.GlmFit, **options: Any) -> dict[str, Any]:
+    """Test a fit; the table as columns."""
+    return _columns(glm.test_glm(fit, **{name: _number(value) for name, value in options.items()}))
+
+
+test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*
+
+
+@_answers
+def table(fit: glm.GlmFit, name: str) -> dict[str, Any]:
+    """One table of a fit as columns."""
+    return _columns(fit.table(name))
+
+
+@_answers
+def summary(fit: glm.GlmFit) -> str:
+    """The text of ``fit.summary()``."""
+    return fit.summary()
+
+
+@_answers
+def covariance(fit: glm.GlmFit, gene: float, information: str = "expected") -> np.ndarray:
+    """The covariance of one gene's parameters (gene counted from 0), mean model first."""
+    return fit.covariance(information=information)[int(gene)]
+
+
+@_answers
+def predict(fit: glm.GlmFit, design: Wire | None, dispersion_design: Wire | None, **options: Any) -> np.ndarray:
+    """Predictions, genes x cells; the designs are those of new cells, or None for the fit's own."""
+    if design is None or dispersion_design is None:
+        return fit.predict(**options).to_numpy().T
+    rows = _new_rows(fit.mean_design, design), _new_rows(fit.dispersion_design, dispersion_design)
+    return fit.predict(rows, **options).to_numpy().T
+
+
+def _new_rows(design: design_module.Design, wire: Wire) -> np.ndarray:
+    """Rows of the full parameter space for new cells; R has evaluated the formula's part."""
+    matrix, names = np.ascontiguousarray(wire["matrix"], dtype=float), _names(wire.get("names"))
+    if design.formula is None:
+        return design_module.apply_design(design, matrix if names is None else pd.DataFrame(matrix, columns=names))
+    return design_module.apply_design(design, _frame(wire["frame"]), base=matrix)
+
+
+@_answers
+def residuals(fit: glm.GlmFit, counts: Any, cell_data: Wire | None, *, layer: str | None = None, **options: Any) -> np.ndarray:
+    """Residuals, genes x cells."""
+    return fit.residuals(_counts(counts, cell_data, None, layer), **options).to_numpy().T
+
+
+@_answers
+def save_fit(fit: glm.GlmFit, path: str, *, overwrite: bool = False, extra: str | None = None) -> None:
+    """Save a fit with the file of what only R knows, in one step."""
+    glm.save_fit(fit, path, overwrite=overwrite, extra={} if extra is None else {"r.rds": Path(extra).read_bytes()})
+
+
+@_answers
+def load_fit(path: str) -> dict[str, Any]:
+    """Load a fit, in the form of `fit_glm`."""
+    return _both(glm.load_fit(path))
+
+
+@_answers
+def simulate_counts(**options: Any) -> dict[str, Any]:
+    """Simulated counts as the slots of a genes x cells dgCMatrix, with cell data and truth."""
+    for name in ("design", "dispersion_design"):
+        if options.get(name) is not None:
+            options[name] = _simulated_design(options[name])
+    adata = simulators.simulate_counts(**{name: _number(value) for name, value in options.items()})
+    matrix = sparse.csr_matrix(adata.X)
+    matrix.sort_indices()
+    obs = adata.obs.copy()
+    stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
+    return {
+        "p": matrix.indptr.astype(np.int32),
+        "i": matrix.indices.astype(np.int32),
+        "x": matrix.data.astype(float),
+        "genes": list(adata.var_names),
+        "cells": list(adata.obs_names),
+        "obs": _columns(obs),
+        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
+        "metadata": _plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
+        "size_factors": stored,
+    }
+
+
+def _simulated_design(wire: Wire) -> Any:
+    matrix, names = np.ascontiguousarray(wire["matrix"], dtype=float), _names(wire.get("names"))
+    return matrix if names is None else pd.DataFrame(matrix, columns=names)
+
+
+@_answers
+def spin(seconds: float, where: str = "cpp") -> None:
+    """Do nothing for a while, in C++ or in Python: what a test interrupts."""
+    glm.kernel.spin(float(seconds), where=where)
