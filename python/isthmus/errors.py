@@ -1,6 +1,7 @@
 """The three things that isthmus raises or warns with on purpose.
 
-Everything else that comes out of a call is a bug of ours or of a library: the bridge to R turns only these classes into R conditions.
+Everything else that comes out of a call is a bug of ours or of a library: the bridge to R turns only these classes
+into R conditions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a user should read but need not act on: which size factors were used, that counts are fractional.
 
 `tell` writes to the logger ``"isthmus"`` at level INFO. A handler of our own shows it on stderr until the program
-sets up logging itself (a handler on the root logger), which then decides. ``logging.getLogger("isthmus").setLevel("WARNING")`` silences it.
+sets up logging itself (a handler on the root logger), which then decides.
+``logging.getLogger("isthmus").setLevel("WARNING")`` silences it.
 Inside `collected` messages go to a list instead: the bridge uses it to hand them to R's ``message()``.
 """
 
@@ -20,7 +21,8 @@ _collector: ContextVar[list[str] | None] = ContextVar("isthmus_messages", defaul
 
 
 class _UntilLoggingIsSetUp(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the stderr of the moment (notebooks and tests replace it), and only while the root logger has no handler."""
+    """Writes to the stderr of the moment (notebooks and tests replace it), and only while the root logger has no
+    handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:

@@ -35,7 +35,8 @@ class Counts:
     Attributes
     ----------
     matrix
-        ``(n_cells, n_genes)``; float32, float64 or integers as they came; no duplicate entries; rows may be unsorted; explicit zeros stay.
+        ``(n_cells, n_genes)``; float32, float64 or integers as they came; no duplicate entries; rows may be unsorted;
+        explicit zeros stay.
         Its buffers may be the caller's: read only.
     gene_names, cell_names
         Object arrays of str. Gene names are unique, cell names need not be.
@@ -43,6 +44,8 @@ class Counts:
         Columns for formulas, one row per row of `matrix`, or None.
     stored_size_factors
         ``obs["size_factors"]`` of an AnnData, or None.
+    cells_named
+        False where `cell_names` are made up (``cell1``, ...): they are then compared with nothing.
     """
 
     matrix: sparse.csr_matrix
@@ -50,6 +53,7 @@ class Counts:
     cell_names: np.ndarray
     cell_data: pd.DataFrame | None
     stored_size_factors: np.ndarray | None
+    cells_named: bool = True
 
     @property
     def n_cells(self) -> int:
@@ -66,15 +70,18 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     Parameters
     ----------
     data
-        AnnData (its ``X``, or a layer; backed files are read once), ``AnnData.raw``, DataFrame (dense or sparse columns),
+        AnnData (its ``X``, or a layer; backed files are read once), ``AnnData.raw``, DataFrame (dense or sparse
+        columns),
         ndarray, or a scipy sparse matrix or array.
     layer
         Name of the AnnData layer to read instead of ``X``.
     cell_data
-        DataFrame with one row per cell, for formulas. Takes the place of ``obs``. Rows are matched by name where both sides have
+        DataFrame with one row per cell, for formulas. Takes the place of ``obs``. Rows are matched by name where both
+        sides have
         names, by position otherwise.
     gene_names
-        One name per gene, or the name of a column of ``AnnData.var``. Default: the data's own, else ``gene1``, ``gene2``, ...
+        One name per gene, or the name of a column of ``AnnData.var``. Default: the data's own, else ``gene1``,
+        ``gene2``, ...
 
     Returns
     -------
@@ -83,7 +90,8 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     Raises
     ------
     InputError
-        Another type; no cells or no genes; missing, infinite, negative or huge (>= 2**31) values; missing or duplicated gene names;
+        Another type; no cells or no genes; missing, infinite, negative or huge (>= 2**31) values; missing or
+        duplicated gene names;
         lengths or names that do not fit, with a hint where they fit the other way round (a transposed matrix).
 
     Notes
@@ -106,10 +114,10 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     cell_data = cell_data if cell_data is not None else obs
     _refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
-    cell_data, cell_names = _match_cells(cells, cell_data, n_cells)
+    cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
     matrix = _as_csr(values)
     _check_values(matrix, cell_names, checked_genes)
-    return Counts(matrix, checked_genes, cell_names, cell_data, stored)
+    return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named)
 
 
 def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
@@ -133,7 +141,8 @@ def row_blocks(matrix: sparse.csr_matrix) -> Iterator[slice]:
         start = stop
 
 
-# --- taking a container apart -------------------------------------------------------------------------------------------------
+# --- taking a container apart
+# -------------------------------------------------------------------------------------------------
 
 
 def _take_apart(
@@ -145,7 +154,10 @@ def _take_apart(
         msg = f"`layer` names a layer of an AnnData; got {_type_name(data)} as `data`. Leave `layer` out."
         raise InputError(msg)
     if isinstance(gene_names, str) and kind is None:
-        msg = f"`gene_names` must hold one name per gene; a column name ('{gene_names}') works only for an AnnData's `var`. Pass a list of names."
+        msg = (
+            f"`gene_names` must hold one name per gene; a column name ('{gene_names}') works only for an AnnData's "
+            "`var`. Pass a list of names."
+        )
         raise InputError(msg)
     if kind is not None:
         genes = data.var_names if gene_names is None else _var_column(data, gene_names)
@@ -187,7 +199,10 @@ def _var_column(data: Any, gene_names: Any) -> Any:
     if not isinstance(gene_names, str):
         return gene_names
     if gene_names not in data.var:
-        msg = f"`gene_names` must be a column of `data.var` or one name per gene; got '{gene_names}'. The columns are: {', '.join(map(str, data.var.columns))}."
+        msg = (
+            f"`gene_names` must be a column of `data.var` or one name per gene; got '{gene_names}'. The columns are: "
+            f"{', '.join(map(str, data.var.columns))}."
+        )
         raise InputError(msg)
     return data.var[gene_names]
 
@@ -200,9 +215,8 @@ def _frame_values(frame: pd.DataFrame) -> Any:
             "Keep the genes and pass the other columns as `cell_data`."
         )
         raise InputError(msg)
-    if frame.shape[1] and all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes):
-        if all(dtype.fill_value == 0 for dtype in frame.dtypes):
-            return frame.sparse.to_coo()
+    if all(isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in frame.dtypes) and frame.shape[1]:
+        return frame.sparse.to_coo()
     if any(pd.api.types.is_extension_array_dtype(dtype) for dtype in frame.dtypes):
         return frame.to_numpy(dtype="float64", na_value=np.nan)
     return frame.to_numpy()
@@ -233,7 +247,10 @@ def _shape(values: Any) -> tuple[int, int]:
         raise InputError(msg)
     if shape[0] == 0 or shape[1] == 0:
         lacking = "cell" if shape[0] == 0 else "gene"
-        msg = f"`data` must have at least one {lacking}; got {shape[0]:,} cells x {shape[1]:,} genes. Check the filter that made it."
+        msg = (
+            f"`data` must have at least one {lacking}; got {shape[0]:,} cells x {shape[1]:,} genes. Check the filter "
+            "that made it."
+        )
         raise InputError(msg)
     return int(shape[0]), int(shape[1])
 
@@ -243,7 +260,8 @@ def _is_backed(values: Any) -> bool:
     return hasattr(values, "to_memory") or type(values).__module__.split(".")[0] in {"h5py", "zarr"}
 
 
-# --- names and orientation ----------------------------------------------------------------------------------------------------
+# --- names and orientation
+# ----------------------------------------------------------------------------------------------------
 
 
 def _is_row_number(index: pd.Index) -> bool:
@@ -272,7 +290,10 @@ def _refuse_transposed(
         if labels is not None and not by_row and set(labels) == set(genes):
             evidence = "the row names of `cell_data` are the column names of `data`"
     if evidence:
-        msg = f"`data` must be cells x genes; got {n_cells:,} rows x {n_genes:,} columns, and {evidence}. It looks transposed: pass `data.T`."
+        msg = (
+            f"`data` must be cells x genes; got {n_cells:,} rows x {n_genes:,} columns, and {evidence}. It looks "
+            "transposed: pass `data.T`."
+        )
         raise InputError(msg)
 
 
@@ -286,36 +307,52 @@ def _gene_names(genes: Any, n_genes: int) -> np.ndarray:
     missing = np.asarray(index.isna()) | np.array([name == "" for name in index])
     if missing.any():
         where = ", ".join(str(i + 1) for i in np.flatnonzero(missing)[:3])
-        msg = f"`gene_names` must not be missing; got {plural(int(missing.sum()), 'missing name')} (genes number {where}). Name or drop those genes."
+        msg = (
+            f"`gene_names` must not be missing; got {plural(int(missing.sum()), 'missing name')} (genes number "
+            f"{where}). Name or drop those genes."
+        )
         raise InputError(msg)
     names = index.map(str)
     if not names.is_unique:
         twice = names[names.duplicated()].unique()
-        msg = f"`gene_names` must be unique; got {plural(len(twice), 'duplicated name')} ({some(twice)}). Use `adata.var_names_make_unique()` or pass `gene_names`."
+        msg = (
+            f"`gene_names` must be unique; got {plural(len(twice), 'duplicated name')} ({some(twice)}). Use "
+            "`adata.var_names_make_unique()` or pass `gene_names`."
+        )
         raise InputError(msg)
     return np.array(names, dtype=object)
 
 
-def _match_cells(cells: Any, cell_data: pd.DataFrame | None, n_cells: int) -> tuple[pd.DataFrame | None, np.ndarray]:
-    """`cell_data` in the order of the rows, and the cells' names: the data's own, else those of `cell_data`, else made up."""
+def _match_cells(
+    cells: Any, cell_data: pd.DataFrame | None, n_cells: int
+) -> tuple[pd.DataFrame | None, np.ndarray, bool]:
+    """`cell_data` in the order of the rows, and the cells' names: the data's own, else those of `cell_data`, else
+    made up."""
     if cell_data is not None and len(cell_data) != n_cells:
-        msg = f"`cell_data` must have one row per cell (n_cells = {n_cells}); got {len(cell_data)} rows. Drop the filtered cells from `cell_data`."
+        msg = (
+            f"`cell_data` must have one row per cell (n_cells = {n_cells}); got {len(cell_data)} rows. Drop the "
+            "filtered cells from `cell_data`."
+        )
         raise InputError(msg)
     labels = None if cell_data is None else _names_of(cell_data.index)
     if cells is not None and cell_data is not None and labels is not None:
         cell_data = cell_data.iloc[match_rows(labels, cells, argument="cell_data")]
     names = cells if cells is not None else labels
     if names is None:
-        return cell_data, np.array([f"cell{i + 1}" for i in range(n_cells)], dtype=object)
+        return cell_data, np.array([f"cell{i + 1}" for i in range(n_cells)], dtype=object), False
     missing = np.asarray(pd.Index(names).isna())
     if missing.any():
-        msg = f"Cell names of `data` must not be missing; got {plural(int(missing.sum()), 'missing name')} (rows {', '.join(str(i + 1) for i in np.flatnonzero(missing)[:3])}). Name those cells."
+        msg = (
+            f"Cell names of `data` must not be missing; got {plural(int(missing.sum()), 'missing name')} (rows "
+            f"{', '.join(str(i + 1) for i in np.flatnonzero(missing)[:3])}). Name those cells."
+        )
         raise InputError(msg)
-    return cell_data, np.array([str(name) for name in names], dtype=object)
+    return cell_data, np.array([str(name) for name in names], dtype=object), True
 
 
 def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | slice:
-    """Positions in `labels` of each cell. All rows as they are where the names agree or cannot be compared (row numbers beside names)."""
+    """Positions in `labels` of each cell. All rows as they are where the names agree or cannot be compared (row
+    numbers beside names)."""
     have, want = pd.Index(np.asarray(labels, dtype=object)), pd.Index(np.asarray(cells, dtype=object))
     if have.equals(want) or isinstance(have[0], str) != isinstance(want[0], str):
         return slice(None)
@@ -326,12 +363,16 @@ def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | s
             if len(lacking)
             else "duplicated names in another order"
         )
-        msg = f"The row names of `{argument}` must be the names of the cells; got {reason}. Use the same names, or drop them (`.reset_index(drop=True)`) to match by position."
+        msg = (
+            f"The row names of `{argument}` must be the names of the cells; got {reason}. Use the same names, or "
+            "drop them (`.reset_index(drop=True)`) to match by position."
+        )
         raise InputError(msg)
     return np.asarray(have.get_indexer(want))
 
 
-# --- values -------------------------------------------------------------------------------------------------------------------
+# --- values
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def _as_csr(values: Any) -> sparse.csr_matrix:
@@ -381,7 +422,10 @@ def _check_structure(values: Any) -> None:
         and (n_stored == 0 or (indices[:n_stored].min() >= 0 and indices[:n_stored].max() < values.shape[1]))
     )
     if not sound:
-        msg = "`data` must be a valid sparse matrix; its `indptr` and `indices` do not fit its shape. Build it again from (values, (rows, columns))."
+        msg = (
+            "`data` must be a valid sparse matrix; its `indptr` and `indices` do not fit its shape. Build it again "
+            "from (values, (rows, columns))."
+        )
         raise InputError(msg)
 
 
@@ -402,7 +446,8 @@ def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
 
 
 def _from_dense(values: Any) -> sparse.csr_matrix:
-    """Two passes over blocks of rows (count, then fill), so that the peak is the result and one block. NaN counts as stored."""
+    """Two passes over blocks of rows (count, then fill), so that the peak is the result and one block. NaN counts as
+    stored."""
     n_cells, n_genes = values.shape
     step = max(1, _BLOCK // n_genes)
     blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
@@ -444,13 +489,15 @@ def _check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names:
         place = _place(matrix, first_fractional, cell_names, gene_names)
         share = 100 * n_fractional / len(matrix.data)
         tell(
-            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in {place}). "
+            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in "
+            f"{place}). "
             "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
         )
 
 
 def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-    """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are affordable."""
+    """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are
+    affordable."""
     rules = (
         (np.isnan, "must not be missing", "missing", "Fill or drop those genes or cells: NA is not zero."),
         (

@@ -42,7 +42,8 @@ class Design:
     removed
         R only: constrained factors that the caller has taken out of the formula before it was evaluated.
     dummies
-        Factor -> levels of the full blocks of dummies that dict constraints appended at the right. In Python these factors
+        Factor -> levels of the full blocks of dummies that dict constraints appended at the right. In Python these
+        factors
         are still in `formula`; their own term is left out when it is evaluated.
     """
 
@@ -74,7 +75,8 @@ def read_design(
     Parameters
     ----------
     spec
-        A formula, or a matrix with one row per cell: ndarray (columns become ``x1`` .. ``xp``), DataFrame, formulaic's ModelMatrix,
+        A formula, or a matrix with one row per cell: ndarray (columns become ``x1`` .. ``xp``), DataFrame,
+        formulaic's ModelMatrix,
         patsy's DesignMatrix, scipy sparse; or a `Design`, which is checked and passed through.
     counts_or_n
         The counts (their cell names are compared where the design has row names), or only the number of cells.
@@ -88,13 +90,15 @@ def read_design(
     Raises
     ------
     InputError
-        Unreadable formula, unknown columns, offset() in a formula, missing or infinite values, a factor with one level or with a level that has
+        Unreadable formula, unknown columns, offset() in a formula, missing or infinite values, a factor with one
+        level or with a level that has
         no cells, wrong number of rows, row names that are not the cells', duplicated column names, no columns.
     """
     n_cells = counts_or_n.n_cells if isinstance(counts_or_n, Counts) else int(counts_or_n)
-    cell_names = counts_or_n.cell_names if isinstance(counts_or_n, Counts) else None
+    cell_names = counts_or_n.cell_names if isinstance(counts_or_n, Counts) and counts_or_n.cells_named else None
+    names_shown = cell_names if cell_names is not None else _names_shown(cell_data)
     if isinstance(spec, str):
-        frame = _formula_columns(spec, n_cells, cell_data, argument, as_numeric, as_categorical, cell_names)
+        frame = _formula_columns(spec, n_cells, cell_data, argument, as_numeric, as_categorical, names_shown)
         design = _from_formula(spec, frame, argument)
     elif isinstance(spec, Design):
         design = spec
@@ -107,7 +111,7 @@ def read_design(
         if labels is not None and cell_names is not None:
             order = match_rows(labels, cell_names, argument=argument)
             design = replace(design, matrix=np.ascontiguousarray(design.matrix[order]))
-    _check_matrix(design, argument, cell_names)
+    _check_matrix(design, argument, names_shown)
     return design
 
 
@@ -121,9 +125,12 @@ def design_matrix(
     data
         AnnData (its ``obs``) or a DataFrame with one row per cell.
     formula
-        For example ``"~ condition + np.log(dose)"``. Numeric columns are numeric; all others, logical ones included, are factors with treatment
-        contrasts. Besides formulaic's functions (``C``, ``bs``, ``cr``, ``poly``, ``center``, ``scale``, ``log``, ``np.*``)
-        it can use ``sqrt``, ``log1p`` and ``ns(x, df=)``, the natural cubic spline of R's ``splines::ns``, column for column.
+        For example ``"~ condition + np.log(dose)"``. Numeric columns are numeric; all others, logical ones included,
+        are factors with treatment
+        contrasts. Besides formulaic's functions (``C``, ``bs``, ``cr``, ``poly``, ``center``, ``scale``, ``log``,
+        ``np.*``)
+        it can use ``sqrt``, ``log1p`` and ``ns(x, df=)``, the natural cubic spline of R's ``splines::ns``, column for
+        column.
     as_numeric, as_categorical
         Columns to take as numbers, or as factors, whatever their dtype.
 
@@ -167,7 +174,8 @@ def apply_design(design: Design, newdata: Any, base: np.ndarray | None = None) -
     design
         The design of the fit.
     newdata
-        DataFrame with the columns of the formula; for a bare matrix, a DataFrame with its columns or an array ``(n, p)``.
+        DataFrame with the columns of the formula; for a bare matrix, a DataFrame with its columns or an array ``(n,
+        p)``.
     base
         The formula's part, already evaluated (by R); then only dummies are added.
 
@@ -178,6 +186,12 @@ def apply_design(design: Design, newdata: Any, base: np.ndarray | None = None) -
     """
     if base is None and design.formula is None:
         return _matrix_rows(design, newdata)
+    if base is None and design.language == "r":
+        msg = (
+            "`newdata` of a fit made in R is evaluated by R; call predict() there, or pass the design's rows as a "
+            "matrix."
+        )
+        raise InputError(msg)
     if not isinstance(newdata, pd.DataFrame):
         msg = f"`newdata` must be a DataFrame with the columns of the formula; got {type(newdata).__name__}."
         raise InputError(msg)
@@ -212,10 +226,18 @@ def from_formula(formula: Any, frame: pd.DataFrame, text: str, *, argument: str)
     evaluated = formulas.evaluate(formula, frame, argument=argument)
     names = tuple(str(name) for name in evaluated.columns)
     terms = {_term_label(term): tuple(columns) for term, columns in evaluated.model_spec.term_indices.items()}
+    barren = [label for label, columns in terms.items() if not columns]
+    if barren:
+        msg = (
+            f"Every term of `{argument}` must give a column; got none for {some(barren)}, a factor with one level. "
+            "Leave it out."
+        )
+        raise InputError(msg)
     return Design(_floats(evaluated, argument), names, terms, text, frame)
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _formula_columns(
@@ -231,7 +253,10 @@ def _formula_columns(
     columns = [] if cell_data is None else [str(name) for name in cell_data.columns]
     if cell_data is None:
         if any(name for term in formula for name in formulas.names_used(term)):
-            msg = f"`{argument}` uses columns of the cells' data, but there are none; got '{text}'. Pass `cell_data`, a DataFrame with one row per cell."
+            msg = (
+                f"`{argument}` uses columns of the cells' data, but there are none; got '{text}'. Pass `cell_data`, "
+                "a DataFrame with one row per cell."
+            )
             raise InputError(msg)
         return pd.DataFrame(index=pd.RangeIndex(n_cells))
     used = formulas.variables(formula, columns, argument=argument)
@@ -256,17 +281,21 @@ def _term_label(term: Any) -> str:
 def _from_matrix(spec: Any, argument: str) -> Design:
     values = spec.toarray() if sparse.issparse(spec) else spec
     names, terms = None, None
-    if hasattr(values, "model_spec") and hasattr(values, "columns"):  # formulaic's ModelMatrix
-        terms = {_term_label(term): tuple(columns) for term, columns in values.model_spec.term_indices.items()}
+    if hasattr(spec, "model_spec"):  # formulaic's ModelMatrix
+        names = tuple(str(name) for name in spec.model_spec.column_names)
+        terms = {_term_label(term): tuple(columns) for term, columns in spec.model_spec.term_indices.items()}
     elif hasattr(values, "design_info"):  # patsy's DesignMatrix
         names = tuple(values.design_info.column_names)
         slices = values.design_info.term_name_slices
         terms = {name: tuple(range(part.start, part.stop)) for name, part in slices.items()}
-    if hasattr(values, "columns"):
+    elif hasattr(values, "columns"):
         names = tuple(formulas.level_label(name) for name in values.columns)
     matrix = _floats(values, argument)
     if matrix.ndim != 2:
-        msg = f"`{argument}` must be a formula or a matrix, cells x terms; got {matrix.ndim} dimension{'s' if matrix.ndim != 1 else ''}. Pass two, e.g. `x[:, None]`."
+        msg = (
+            f"`{argument}` must be a formula or a matrix, cells x terms; got {matrix.ndim} "
+            f"dimension{'s' if matrix.ndim != 1 else ''}. Pass two, e.g. `x[:, None]`."
+        )
         raise InputError(msg)
     names = names or tuple(f"x{i + 1}" for i in range(matrix.shape[1]))
     return Design(matrix, names, terms or {name: (i,) for i, name in enumerate(names)})
@@ -276,14 +305,27 @@ def _floats(values: Any, argument: str) -> np.ndarray:
     if hasattr(values, "dtypes") and hasattr(values, "columns"):
         wrong = [name for name, dtype in values.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
         if wrong:
-            msg = f"`{argument}` must be a matrix of numbers; got {plural(len(wrong), 'column')} of another type ({some(wrong)}). Pass a formula and the columns as `cell_data`."
+            msg = (
+                f"`{argument}` must be a matrix of numbers; got {plural(len(wrong), 'column')} of another type "
+                f"({some(wrong)}). Pass a formula and the columns as `cell_data`."
+            )
             raise InputError(msg)
         return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     try:
         return np.ascontiguousarray(np.asarray(values), dtype=np.float64)
     except (TypeError, ValueError):
-        msg = f"`{argument}` must be a formula or a matrix of numbers, cells x terms; got {type(values).__name__}. Did you mean '~ 1'?"
+        msg = (
+            f"`{argument}` must be a formula or a matrix of numbers, cells x terms; got {type(values).__name__}. Did "
+            "you mean '~ 1'?"
+        )
         raise InputError(msg) from None
+
+
+def _names_shown(cell_data: pd.DataFrame | None) -> np.ndarray | None:
+    """Names to show in error texts where the counts have none."""
+    if cell_data is None or pd.api.types.is_integer_dtype(cell_data.index):
+        return None
+    return np.asarray(cell_data.index, dtype=object)
 
 
 def _row_labels(spec: Any) -> pd.Index | None:
@@ -291,7 +333,8 @@ def _row_labels(spec: Any) -> pd.Index | None:
     return labels if isinstance(labels, pd.Index) and not pd.api.types.is_integer_dtype(labels) else None
 
 
-# --- checks -------------------------------------------------------------------------------------------------------------------
+# --- checks
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def _check_factors(design: Design, argument: str) -> None:
@@ -302,7 +345,10 @@ def _check_factors(design: Design, argument: str) -> None:
         if isinstance(column.dtype, pd.CategoricalDtype):
             missing = column.isna().to_numpy()
             if missing.any():
-                msg = f"`{argument}` uses '{name}', which must not be missing; got NA in {cells_where(missing, None)}. Drop those cells or fill '{name}'."
+                msg = (
+                    f"`{argument}` uses '{name}', which must not be missing; got NA in {cells_where(missing, None)}. "
+                    f"Drop those cells or fill '{name}'."
+                )
                 raise InputError(msg)
             formulas.check_levels(column.array, str(name), argument=argument, language=design.language)
 
@@ -329,7 +375,10 @@ def _check_matrix(design: Design, argument: str, cell_names: np.ndarray | None) 
         msg = f"`{argument}` must have at least one column; got none. Did you mean '~ 1'?"
         raise InputError(msg)
     if len(design.names) != design.matrix.shape[1]:
-        msg = f"`{argument}` must have one name per column; got {len(design.names)} names for {design.matrix.shape[1]} columns."
+        msg = (
+            f"`{argument}` must have one name per column; got {len(design.names)} names for {design.matrix.shape[1]} "
+            "columns."
+        )
         raise InputError(msg)
     twice = pd.Index(design.names)[pd.Index(design.names).duplicated()].unique()
     if len(twice):
@@ -345,7 +394,8 @@ def _check_matrix(design: Design, argument: str, cell_names: np.ndarray | None) 
         raise InputError(msg)
 
 
-# --- new cells ----------------------------------------------------------------------------------------------------------------
+# --- new cells
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def _matrix_rows(design: Design, newdata: Any) -> np.ndarray:
@@ -355,7 +405,10 @@ def _matrix_rows(design: Design, newdata: Any) -> np.ndarray:
         newdata = newdata[list(design.names)]
     rows = _floats(newdata, "newdata")
     if rows.ndim != 2 or rows.shape[1] != len(design.names) or not np.isfinite(rows).all():
-        msg = f"`newdata` must be a finite matrix with the design's {len(design.names)} columns ({some(design.names)}); got shape {rows.shape}."
+        msg = (
+            f"`newdata` must be a finite matrix with the design's {len(design.names)} columns "
+            f"({some(design.names)}); got shape {rows.shape}."
+        )
         raise InputError(msg)
     return rows
 
@@ -389,6 +442,9 @@ def _known_levels(column: pd.Series, name: str, levels: Sequence[str]) -> pd.Cat
     values = [formulas.level_label(value) for value in column]
     unknown = sorted(set(values) - set(levels))
     if unknown:
-        msg = f"`newdata` must hold levels the fit has seen; got {some(unknown)} in '{name}'. The levels are: {', '.join(map(str, levels))}."
+        msg = (
+            f"`newdata` must hold levels the fit has seen; got {some(unknown)} in '{name}'. The levels are: "
+            f"{', '.join(map(str, levels))}."
+        )
         raise InputError(msg)
     return pd.Categorical(values, categories=list(levels))

@@ -26,7 +26,8 @@ _QUOTED = re.compile(r"`([^`]+)`")
 
 @lru_cache(maxsize=1)
 def context() -> dict[str, Any]:
-    """What a formula can call besides formulaic's own (``C``, ``bs``, ``cr``, ``poly``, ``center``, ``scale``, ``log``, ``np``, ...)."""
+    """What a formula can call besides formulaic's own (``C``, ``bs``, ``cr``, ``poly``, ``center``, ``scale``,
+    ``log``, ``np``, ...)."""
     from formulaic.materializers.types import FactorValues
     from formulaic.transforms import stateful_transform
 
@@ -48,10 +49,16 @@ def parse(text: str, *, argument: str) -> Any:
     try:
         formula = Formula(text)
     except FormulaicError as error:
-        msg = f"`{argument}` must be a formula such as '~ condition + batch'; got '{text}', which cannot be read: {_one_line(error)}."
+        msg = (
+            f"`{argument}` must be a formula such as '~ condition + batch'; got '{text}', which cannot be read: "
+            f"{_one_line(error)}."
+        )
         raise InputError(msg) from error
     if not hasattr(formula, "required_variables") or hasattr(formula, "_structure"):
-        msg = f"`{argument}` must be a formula of one side and one part; got '{text}'. Write only what stands right of the '~'."
+        msg = (
+            f"`{argument}` must be a formula of one side and one part; got '{text}'. Write only what stands right of "
+            "the '~'."
+        )
         raise InputError(msg)
     if len(formula) == 0:
         msg = f"`{argument}` must have at least one term; got '{text}'. Did you mean '~ 1'?"
@@ -60,7 +67,8 @@ def parse(text: str, *, argument: str) -> Any:
 
 
 def variables(formula: Any, columns: Sequence[str], *, argument: str) -> list[str]:
-    """The columns that a formula uses, in the order of their first use; InputError for names that are neither column nor function."""
+    """The columns that a formula uses, in the order of their first use; InputError for names that are neither column
+    nor function."""
     used: dict[str, None] = {}
     for term in formula:
         for factor in term.factors:
@@ -68,7 +76,10 @@ def variables(formula: Any, columns: Sequence[str], *, argument: str) -> list[st
                 if name in columns:
                     used[name] = None
                 elif not _is_function(name):
-                    msg = f"`{argument}` uses '{name}', which is no column of the cells' data. {did_you_mean(name, list(columns))}"
+                    msg = (
+                        f"`{argument}` uses '{name}', which is no column of the cells' data. "
+                        f"{did_you_mean(name, list(columns))}"
+                    )
                     raise InputError(msg)
     return list(used)
 
@@ -125,9 +136,11 @@ def typed_columns(
     as_categorical: Sequence[str] = (),
     cell_names: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """The named columns, numeric ones as float64 and everything else as categories; no missing values, no empty or lonely level.
+    """The named columns, numeric ones as float64 and everything else as categories; no missing values, no empty or
+    lonely level.
 
-    Logical columns are categories (levels False, True), as in R. A number listed in `as_categorical` gets its levels in numeric order,
+    Logical columns are categories (levels False, True), as in R. A number listed in `as_categorical` gets its levels
+    in numeric order,
     text in the order of its characters' codes ("B" before "a"; R's order depends on the locale).
     """
     as_numeric, as_categorical = (
@@ -159,7 +172,10 @@ def _listed(names: Any, argument: str, cell_data: pd.DataFrame) -> list[str]:
     names = [names] if isinstance(names, str) else list(names or ())
     for name in names:
         if name not in cell_data.columns:
-            msg = f"`{argument}` must name columns of the cells' data; got '{name}'. {did_you_mean(str(name), [str(c) for c in cell_data.columns])}"
+            msg = (
+                f"`{argument}` must name columns of the cells' data; got '{name}'. "
+                f"{did_you_mean(str(name), [str(c) for c in cell_data.columns])}"
+            )
             raise InputError(msg)
     return names
 
@@ -188,14 +204,20 @@ def _as_numbers(column: pd.Series, name: str) -> np.ndarray:
             for value in column.unique()
             if pd.isna(pd.to_numeric(pd.Series([value], dtype=object), errors="coerce"))[0]
         ]
-        msg = f"`as_numeric` must name columns that hold numbers; got '{name}' with {plural(len(wrong), 'other value')} ({some(wrong)}). Leave it out or recode it."
+        msg = (
+            f"`as_numeric` must name columns that hold numbers; got '{name}' with "
+            f"{plural(len(wrong), 'other value')} ({some(wrong)}). Leave it out or recode it."
+        )
         raise InputError(msg) from None
 
 
 def _finite(column: pd.Series, name: str, argument: str, cell_names: np.ndarray | None) -> np.ndarray:
     values = column.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
-        msg = f"`{argument}` uses '{name}', which must be finite; got infinite values in {cells_where(~np.isfinite(values), cell_names)}. Drop those cells."
+        msg = (
+            f"`{argument}` uses '{name}', which must be finite; got infinite values in "
+            f"{cells_where(~np.isfinite(values), cell_names)}. Drop those cells."
+        )
         raise InputError(msg)
     return values
 
@@ -225,7 +247,8 @@ def level_label(level: Any) -> str:
 
 
 def check_levels(factor: pd.Categorical, name: str, *, argument: str, language: str = "python") -> None:
-    """A level that no cell has would be a column of zeros, and one level alone nothing to estimate: refuse both with the remedy."""
+    """A level that no cell has would be a column of zeros, and one level alone nothing to estimate: refuse both with
+    the remedy."""
     counts = np.bincount(factor.codes, minlength=len(factor.categories))
     empty = list(np.asarray(factor.categories)[counts == 0])
     if empty:
@@ -234,10 +257,16 @@ def check_levels(factor: pd.Categorical, name: str, *, argument: str, language: 
             if language == "r"
             else f"data.obs['{name}'] = data.obs['{name}'].cat.remove_unused_categories()"
         )
-        msg = f"`{argument}` uses '{name}', whose levels must all have cells; got {plural(len(empty), 'level')} without ({some(empty)}). Drop unused levels: {drop}."
+        msg = (
+            f"`{argument}` uses '{name}', whose levels must all have cells; got {plural(len(empty), 'level')} "
+            f"without ({some(empty)}). Drop unused levels: {drop}."
+        )
         raise InputError(msg)
     if len(factor.categories) < 2:
-        msg = f"`{argument}` uses '{name}', which must have two levels or more; got one ({some(factor.categories)}). Leave '{name}' out."
+        msg = (
+            f"`{argument}` uses '{name}', which must have two levels or more; got one ({some(factor.categories)}). "
+            f"Leave '{name}' out."
+        )
         raise InputError(msg)
 
 
@@ -262,7 +291,10 @@ def _run(spec: Any, frame: pd.DataFrame, argument: str) -> Any:
         with np.errstate(all="ignore"):  # log(0) and the like: the caller names the column and the cells
             return spec.get_model_matrix(data, context=context())
     except FormulaicError as error:
-        msg = f"`{argument}` must be a formula that can be evaluated on the cells' data; got '~ {spec.formula}': {_one_line(error)}."
+        msg = (
+            f"`{argument}` must be a formula that can be evaluated on the cells' data; got '~ {spec.formula}': "
+            f"{_one_line(error)}."
+        )
         raise InputError(msg) from error
 
 

@@ -1,6 +1,7 @@
 """The natural cubic spline basis of R's ``splines::ns``, for formulas.
 
-formulaic brings ``bs`` (equal to R's) and ``cr``/``cs`` (a natural cubic regression spline, whose coefficients are values at knots);
+formulaic brings ``bs`` (equal to R's) and ``cr``/``cs`` (a natural cubic regression spline, whose coefficients are
+values at knots);
 ``ns`` spans the same curves as ``cr`` with the same knots, in the basis R users know.
 """
 
@@ -19,7 +20,8 @@ def natural_spline(x: Any, df: int | None, knots: Any, state: dict[str, Any]) ->
 
     1. Inner knots: `knots`, or ``df - 1`` equally spaced quantiles of `x`. Boundary knots: the range of `x`.
     2. Cubic B-splines on them, the first one left out (the intercept's).
-    3. Only the combinations with zero second derivative at both boundaries: the trailing columns of Q in the QR decomposition
+    3. Only the combinations with zero second derivative at both boundaries: the trailing columns of Q in the QR
+       decomposition
        of the two conditions (the same Householder reflections as R's, hence the same columns).
     4. Beyond the boundary the curves go on as straight lines.
     """

@@ -1,7 +1,8 @@
 """Linear constraints on parameters, in every form users write them, as theta = theta0 + H gamma.
 
 All forms become R theta = q, which is solved as one linear system: neither the order of the rows nor the choice of the
-dependent parameters changes the space of fits. The free parameters gamma are themselves entries of theta (identity rows of H).
+dependent parameters changes the space of fits. The free parameters gamma are themselves entries of theta (identity
+rows of H).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Constraint:
     dependent
         ``(p,)`` bool: parameters that follow from the free ones.
     kind
-        "none"; "identifies" (rank X H == rank X: the fit is that of the design, the constraint only makes its parameters unique);
+        "none"; "identifies" (rank X H == rank X: the fit is that of the design, the constraint only makes its
+        parameters unique);
         "restricts" (the fit itself is constrained).
     """
 
@@ -63,12 +65,17 @@ def resolve_constraints(
         The design as `read_design` gives it.
     constraints
         * None (or empty): every parameter is free.
-        * dict ``{"batch": "condition"}``: the levels of ``batch`` sum to zero within each level of ``condition``; ``"1"``: over all levels
-          at once. Several entries are allowed. The design gets all levels of ``batch`` as columns, at the right. Dependent: the
+        * dict ``{"batch": "condition"}``: the levels of ``batch`` sum to zero within each level of ``condition``;
+          ``"1"``: over all levels
+          at once. Several entries are allowed. The design gets all levels of ``batch`` as columns, at the right.
+          Dependent: the
           last level of each group.
-        * str or list of str: ``"b1 + b2 = 0"``, ``"b = 2*a = c"``, ``"a - b = 0.5"``. Dependent: the first name of each equation.
-        * array ``(k, p)`` of -1, 0, 1 with one -1 a row: the marked parameters sum to zero (the sign is only a mark: -1 marks the dependent one).
-        * array H ``(p, f)``: theta = H gamma. An array ``(p, p)`` is taken as H: p rows of constraints would leave nothing to estimate.
+        * str or list of str: ``"b1 + b2 = 0"``, ``"b = 2*a = c"``, ``"a - b = 0.5"``. Dependent: the first name of
+          each equation.
+        * array ``(k, p)`` of -1, 0, 1 with one -1 a row: the marked parameters sum to zero (the sign is only a mark:
+          -1 marks the dependent one).
+        * array H ``(p, f)``: theta = H gamma. An array ``(p, p)`` is taken as H: p rows of constraints would leave
+          nothing to estimate.
         * DataFrame of either form; its names are matched with the parameters'.
     argument
         The user's name of `constraints`, for error texts.
@@ -81,7 +88,8 @@ def resolve_constraints(
     Raises
     ------
     InputError
-        Shapes, names or values that do not fit; rows that repeat or contradict others (named); parameters that stay unidentified: the text names
+        Shapes, names or values that do not fit; rows that repeat or contradict others (named); parameters that stay
+        unidentified: the text names
         the aliased columns and proposes a constraint.
     """
     if _is_empty(constraints):
@@ -106,14 +114,16 @@ def constraint_matrix(design: Any, constraints: Any, *, data: Any = None) -> pd.
     design
         A formula (with `data`) or a matrix, as in `fit_glm`.
     constraints
-        Any form that `fit_glm` takes. None with a rank-deficient design: a constraint that identifies it is proposed, and a message says which.
+        Any form that `fit_glm` takes. None with a rank-deficient design: a constraint that identifies it is proposed,
+        and a message says which.
     data
         AnnData or DataFrame with the columns of the formula.
 
     Returns
     -------
     DataFrame
-        Rows are named by all parameters, columns by the free ones. It can be passed as `constraints` if no right-hand side was used.
+        Rows are named by all parameters, columns by the free ones. It can be passed as `constraints` if no right-hand
+        side was used.
 
     Examples
     --------
@@ -152,13 +162,19 @@ def solve_rows(
     rows, values
         R ``(k, p)`` and q ``(k,)``.
     marked
-        For each row, the parameters to make dependent, best first; others are taken where these do not determine a solution.
+        For each row, the parameters to make dependent, best first; others are taken where these do not determine a
+        solution.
     """
     _check_rows(rows, values, argument, texts)
     n_rows, n_parameters = rows.shape
     if n_rows >= n_parameters:
-        msg = f"`{argument}` must leave a parameter to estimate; got {plural(n_rows, 'constraint')} on {plural(n_parameters, 'parameter')}. Remove some."
+        msg = (
+            f"`{argument}` must leave a parameter to estimate; got {plural(n_rows, 'constraint')} on "
+            f"{plural(n_parameters, 'parameter')}. Remove some."
+        )
         raise InputError(msg)
+    scale = np.abs(rows).max(axis=1)
+    rows, values = rows / scale[:, None], values / scale
     chosen = _choose_dependent(rows, [j for row in marked for j in row])
     dependent = np.zeros(n_parameters, dtype=bool)
     dependent[chosen] = True
@@ -171,11 +187,13 @@ def solve_rows(
     return Constraint(free, particular, dependent, "restricts")
 
 
-# --- solving ------------------------------------------------------------------------------------------------------------------
+# --- solving
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _solve(square: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve, refine once, and put integers back where rounding left them: constraints of -1 and 1 are then met exactly."""
+    """Solve, refine once, and put integers back where rounding left them: constraints of -1 and 1 are then met
+    exactly."""
     factor = linalg.lu_factor(square)
     solution = linalg.lu_solve(factor, right)
     solution += linalg.lu_solve(factor, right - square @ solution)
@@ -184,19 +202,19 @@ def _solve(square: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _choose_dependent(rows: np.ndarray, preferred: Sequence[int]) -> list[int]:
-    """Columns D with R[:, D] well-conditioned: the preferred ones as far as they are independent, then the best of the others."""
+    """Columns D with R[:, D] well-conditioned: the preferred ones as far as they are independent, then the best of
+    the others."""
     n_rows = rows.shape[0]
-    scaled = rows / np.abs(rows).max(axis=1, keepdims=True)
     basis, chosen = np.empty((n_rows, 0)), []
     for j in dict.fromkeys(preferred):
-        rest = scaled[:, j] - basis @ (basis.T @ scaled[:, j])
+        rest = rows[:, j] - basis @ (basis.T @ rows[:, j])
         rest = rest - basis @ (basis.T @ rest)
-        length = np.linalg.norm(scaled[:, j])
+        length = np.linalg.norm(rows[:, j])
         if len(chosen) < n_rows and length > 0 and np.linalg.norm(rest) > 1e-3 * length:
             basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
             chosen.append(j)
     if len(chosen) < n_rows:
-        others = scaled - basis @ (basis.T @ scaled)
+        others = rows - basis @ (basis.T @ rows)
         others[:, chosen] = 0
         _, _, order = linalg.qr(others, mode="economic", pivoting=True)
         chosen += list(order[: n_rows - len(chosen)])
@@ -223,9 +241,15 @@ def _check_rows(rows: np.ndarray, values: np.ndarray, argument: str, texts: Sequ
         implied = sum(weight * values[row] / scale[row] for row, weight in zip(alias.of, alias.weights, strict=True))
         own = values[alias.column] / scale[alias.column]
         if abs(implied - own) > 1e-9 * max(1.0, abs(own), abs(implied)):
-            msg = f"Rows of `{argument}` must not contradict each other; {called(alias.column)} cannot hold together with {others}. Remove one of them."
+            msg = (
+                f"Rows of `{argument}` must not contradict each other; {called(alias.column)} cannot hold together "
+                f"with {others}. Remove one of them."
+            )
         else:
-            msg = f"Rows of `{argument}` must be independent; {called(alias.column)} already follows from {others}. Remove it."
+            msg = (
+                f"Rows of `{argument}` must be independent; {called(alias.column)} already follows from {others}. "
+                "Remove it."
+            )
         raise InputError(msg)
 
 
@@ -248,7 +272,8 @@ def _checked(design: Design, constraint: Constraint, argument: str, *, given: bo
     return Constraint(constraint.free, constraint.particular, constraint.dependent, kind)
 
 
-# --- forms --------------------------------------------------------------------------------------------------------------------
+# --- forms
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def _is_empty(constraints: Any) -> bool:
@@ -294,8 +319,10 @@ def _from_array(constraints: Any, names: Sequence[str], argument: str) -> Constr
     if array.ndim != 2 or n_parameters not in array.shape:
         shape = " x ".join(map(str, array.shape)) or "a single number"
         msg = (
-            f"`{argument}` must have one column per parameter (rows of -1, 0, 1) or one row per parameter (the matrix H); "
-            f"got {shape} for {plural(n_parameters, 'parameter')} ({', '.join(names[:6])}{', ...' if n_parameters > 6 else ''})."
+            f"`{argument}` must have one column per parameter (rows of -1, 0, 1) or one row per parameter (the "
+            "matrix H); "
+            f"got {shape} for {plural(n_parameters, 'parameter')} "
+            f"({', '.join(names[:6])}{', ...' if n_parameters > 6 else ''})."
         )
         raise InputError(msg)
     if array.shape[0] == n_parameters:
@@ -317,19 +344,28 @@ def _match_names(constraints: Any, names: Sequence[str], argument: str) -> Any:
     ]
     if named:
         unknown = [name for name in named[0] if name not in names]
-        msg = f"The names of `{argument}` must be those of the parameters; got {some(unknown)}. The parameters are: {', '.join(names)}."
+        msg = (
+            f"The names of `{argument}` must be those of the parameters; got {some(unknown)}. The parameters are: "
+            f"{', '.join(names)}."
+        )
         raise InputError(msg)
     return constraints
 
 
 def _from_marked_rows(array: np.ndarray, argument: str) -> Constraint:
     if not np.isin(array, (-1, 0, 1)).all():
-        msg = f"Rows of `{argument}` must hold -1, 0 and 1 only; got {array[~np.isin(array, (-1, 0, 1))][0]:g}. Write other coefficients as strings, such as 'a = 2*b'."
+        msg = (
+            f"Rows of `{argument}` must hold -1, 0 and 1 only; got {array[~np.isin(array, (-1, 0, 1))][0]:g}. Write "
+            "other coefficients as strings, such as 'a = 2*b'."
+        )
         raise InputError(msg)
     marks = (array == -1).sum(axis=1)
     if (marks != 1).any():
         row = int(np.flatnonzero(marks != 1)[0])
-        msg = f"Each row of `{argument}` must mark one dependent parameter with -1 and the others of the sum with 1; got {marks[row]} in row {row + 1}."
+        msg = (
+            f"Each row of `{argument}` must mark one dependent parameter with -1 and the others of the sum with 1; "
+            f"got {marks[row]} in row {row + 1}."
+        )
         raise InputError(msg)
     marked = [[int(np.argmin(row))] for row in array]
     return solve_rows(np.abs(array), np.zeros(len(array)), marked, argument=argument)
@@ -343,7 +379,10 @@ def _from_h(array: np.ndarray, argument: str) -> Constraint:
         raise InputError(msg)
     if n_free > n_parameters or aliases(array):
         columns = ", ".join(str(alias.column + 1) for alias in aliases(array)[:3])
-        msg = f"The columns of `{argument}` (the matrix H) must be independent; got combinations of others in column {columns}. Remove them."
+        msg = (
+            f"The columns of `{argument}` (the matrix H) must be independent; got combinations of others in column "
+            f"{columns}. Remove them."
+        )
         raise InputError(msg)
     units = [
         int(np.flatnonzero((array == unit).all(axis=1))[0])

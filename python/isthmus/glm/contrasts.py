@@ -23,7 +23,8 @@ def contrast_matrix(spec: Any, names: Sequence[str]) -> tuple[np.ndarray, np.nda
     ----------
     spec
         * the name of a parameter;
-        * an expression: ``"b - a"`` (compared with 0), ``"b = a"``, ``"2*b - a = 0.5"``; several in a list, or one text with commas;
+        * an expression: ``"b - a"`` (compared with 0), ``"b = a"``, ``"2*b - a = 0.5"``; several in a list, or one
+          text with commas;
         * a dict or Series of coefficients by name;
         * a vector ``(p,)`` or a matrix ``(k, p)``; a DataFrame's columns are matched by name.
     names
@@ -107,7 +108,10 @@ def _checked(rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != len(names):
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         length = rows.shape[-1] if rows.ndim else 1
-        msg = f"`contrast` must have one coefficient per parameter; got {length} for {plural(len(names), 'parameter')} ({shown})."
+        msg = (
+            f"`contrast` must have one coefficient per parameter; got {length} for {plural(len(names), 'parameter')} "
+            f"({shown})."
+        )
         raise InputError(msg)
     if not np.isfinite(rows).all():
         msg = "`contrast` must be finite; got missing or infinite coefficients. Use 0 for parameters that take no part."

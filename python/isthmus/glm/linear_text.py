@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_constraints(text: str, names: Sequence[str], *, argument: str) -> tuple
         sides = [_linear(side, len(names), text, argument) for side in part.split("=")]
         # a lone expression is compared with zero, a chain a = b = c gives a - b = 0 and b - c = 0
         sides = [*sides, np.zeros(len(names) + 1)] if len(sides) == 1 else sides
-        for left, right in zip(sides, sides[1:], strict=False):
+        for left, right in pairwise(sides):
             difference = left - right
             rows.append(difference[:-1])
             values.append(-difference[-1])
@@ -110,7 +111,10 @@ def _linear(side: str, n: int, text: str, argument: str) -> np.ndarray:
     try:
         return _evaluate(ast.parse(side.strip(), mode="eval").body, n)
     except (SyntaxError, ZeroDivisionError, _NotLinearError):
-        msg = f"`{argument}` must be linear in the parameters, such as 'b - 2*a = 0.5'; got '{text}'. Use names, numbers, + - * / and =."
+        msg = (
+            f"`{argument}` must be linear in the parameters, such as 'b - 2*a = 0.5'; got '{text}'. Use names, "
+            "numbers, + - * / and =."
+        )
         raise InputError(msg) from None
 
 

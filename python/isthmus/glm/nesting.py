@@ -24,7 +24,8 @@ ALL_LEVELS = "1"
 
 
 def expand(design: Design, entries: Mapping[Any, Any], *, argument: str) -> tuple[Design, np.ndarray, list[list[int]]]:
-    """The design with full blocks of dummies, the rows "these sum to zero", and the last level of each group as the one to mark."""
+    """The design with full blocks of dummies, the rows "these sum to zero", and the last level of each group as the
+    one to mark."""
     checked = {str(factor): _group_name(group, argument) for factor, group in entries.items()}
     frame = _frame(design, argument)
     for factor, group in checked.items():
@@ -78,15 +79,18 @@ def append_dummies(base: Design, factors: Mapping[str, pd.Categorical], origin: 
 
 
 def check_nested(factor: str, group: str, frame: pd.DataFrame, *, argument: str) -> None:
-    """Each level of the constrained factor must lie within one level of the group: a sum within groups is not defined otherwise."""
+    """Each level of the constrained factor must lie within one level of the group: a sum within groups is not defined
+    otherwise."""
     values, by = frame[factor].array, frame[group].array
     crossed = np.flatnonzero(spread(values, by) > 1)
     if len(crossed):
         level = crossed[0]
         in_groups = by.categories[np.unique(by.codes[values.codes == level])]
         msg = (
-            f"`{argument}` needs every level of '{factor}' within one level of '{group}'; got '{values.categories[level]}' with cells in "
-            f"{some(in_groups)}. Rename the levels if they are different ones in each '{group}', or let all levels sum to zero with '{ALL_LEVELS}'."
+            f"`{argument}` needs every level of '{factor}' within one level of '{group}'; got "
+            f"'{values.categories[level]}' with cells in "
+            f"{some(in_groups)}. Rename the levels if they are different ones in each '{group}', or let all levels "
+            f"sum to zero with '{ALL_LEVELS}'."
         )
         raise InputError(msg)
 
@@ -95,24 +99,36 @@ def _group_name(group: Any, argument: str) -> str:
     if isinstance(group, (int, float)) and group == 1:
         return ALL_LEVELS
     if not isinstance(group, str):
-        msg = f"`{argument}` must name one grouping factor, or '{ALL_LEVELS}' for all levels at once, per entry; got {type(group).__name__}."
+        msg = (
+            f"`{argument}` must name one grouping factor, or '{ALL_LEVELS}' for all levels at once, per entry; got "
+            f"{type(group).__name__}."
+        )
         raise InputError(msg)
     return group
 
 
 def _frame(design: Design, argument: str) -> pd.DataFrame:
     if design.formula is None or design.frame is None:
-        msg = f"`{argument}` as a dict needs a formula as the design, from which the columns are built; got a matrix. Write the constraints as strings or rows."
+        msg = (
+            f"`{argument}` as a dict needs a formula as the design, from which the columns are built; got a matrix. "
+            "Write the constraints as strings or rows."
+        )
         raise InputError(msg)
     return design.frame
 
 
 def _check_factor(name: str, frame: pd.DataFrame, argument: str, *, role: str) -> None:
     if name not in frame.columns:
-        msg = f"`{argument}` must {role} factors of the formula; got '{name}', which is not in it. {did_you_mean(name, list(map(str, frame.columns)))}"
+        msg = (
+            f"`{argument}` must {role} factors of the formula; got '{name}', which is not in it. "
+            f"{did_you_mean(name, list(map(str, frame.columns)))}"
+        )
         raise InputError(msg)
     if not isinstance(frame[name].dtype, pd.CategoricalDtype):
-        msg = f"`{argument}` must {role} factors; got '{name}', which is numeric. Make it a factor with `as_categorical=['{name}']`."
+        msg = (
+            f"`{argument}` must {role} factors; got '{name}', which is numeric. Make it a factor with "
+            f"`as_categorical=['{name}']`."
+        )
         raise InputError(msg)
 
 
@@ -121,8 +137,13 @@ def _base(design: Design, constrained: list[str], argument: str) -> Design:
     if design.language == "r":
         left = [factor for factor in constrained if factor not in design.removed]
         if left:
-            msg = f"`{argument}` must constrain factors of the formula; got {some(left)}, which stands in it only within other terms or not at all."
+            msg = (
+                f"`{argument}` must constrain factors of the formula; got {some(left)}, which stands in it only "
+                "within other terms or not at all."
+            )
             raise InputError(msg)
+        for factor in constrained:
+            _refuse_interaction(list(design.terms), factor, argument)
         return design
     formula = formulas.parse(str(design.formula), argument="design")
     for factor in constrained:
@@ -131,17 +152,31 @@ def _base(design: Design, constrained: list[str], argument: str) -> Design:
     return from_formula(kept, design.frame, str(design.formula), argument="design")
 
 
+def _refuse_interaction(labels: list[str], factor: str, argument: str) -> None:
+    for label in labels:
+        if factor in label.split(":") and label != factor:
+            _refuse_part(label, factor, argument)
+
+
+def _refuse_part(label: str, factor: str, argument: str) -> None:
+    msg = (
+        f"`{argument}` must constrain factors that stand alone in the formula; got '{factor}', which is part of "
+        f"'{label}'. "
+        "Write that model with a matrix as design and the constraints as strings."
+    )
+    raise InputError(msg)
+
+
 def _check_stands_alone(formula: Any, factor: str, design: Design, argument: str) -> None:
     columns = [str(name) for name in design.frame.columns] if design.frame is not None else []
     for term in formula:
         if factor in formulas.term_variables(term, columns) and str(term) != factor:
-            msg = (
-                f"`{argument}` must constrain factors that stand alone in the formula; got '{factor}', which is part of '{term}'. "
-                "Write that model with a matrix as design and the constraints as strings."
-            )
-            raise InputError(msg)
+            _refuse_part(str(term), factor, argument)
     if factor not in [str(term) for term in formula]:
-        msg = f"`{argument}` must constrain factors of the formula; got '{factor}', which has no term of its own. Add '+ {factor}'."
+        msg = (
+            f"`{argument}` must constrain factors of the formula; got '{factor}', which has no term of its own. Add "
+            f"'+ {factor}'."
+        )
         raise InputError(msg)
 
 
@@ -149,6 +184,7 @@ def _tell_fixed(factor: str, group: str, values: pd.Categorical, by: pd.Categori
     alone = [str(values.categories[levels[0]]) for levels in groups(values, by) if len(levels) == 1]
     if alone:
         tell(
-            f"`{argument}`: {some(alone)} of '{factor}' {'is' if len(alone) == 1 else 'are'} alone in {'its' if len(alone) == 1 else 'their'} level of "
+            f"`{argument}`: {some(alone)} of '{factor}' {'is' if len(alone) == 1 else 'are'} alone in "
+            f"{'its' if len(alone) == 1 else 'their'} level of "
             f"'{group}', so {'its effect is' if len(alone) == 1 else 'their effects are'} fixed at 0."
         )

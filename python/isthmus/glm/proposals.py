@@ -1,4 +1,5 @@
-"""What to say when a design leaves parameters unidentified: the aliased columns, and a constraint that would identify them."""
+"""What to say when a design leaves parameters unidentified: the aliased columns, and a constraint that would identify
+them."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def describe_deficiency(
     names = ", ".join(f"'{free[alias.column]}'" for alias in found[:6]) + (", ..." if len(found) > 6 else "")
     owner = argument if given else argument.replace("constraints", "design")
     head = (
-        f"`{owner}` must identify every parameter; got {matrix.shape[1]} free parameters {what} but rank {matrix.shape[1] - len(found)}. "
+        f"`{owner}` must identify every parameter; got {matrix.shape[1]} free parameters {what} but rank "
+        f"{matrix.shape[1] - len(found)}. "
         f"{plural(len(found), 'column')} cannot be told apart from the others: {names} ({shown})."
     )
     if given:
@@ -52,7 +54,8 @@ def describe_deficiency(
 
 
 def propose(design: Design) -> Proposal:
-    """A constraint that identifies a rank-deficient design: sums to zero within groups for nested factors, otherwise columns left out."""
+    """A constraint that identifies a rank-deficient design: sums to zero within groups for nested factors, otherwise
+    columns left out."""
     for entries in _candidates(design):
         if _identifies(design, entries):
             return Proposal(entries, _snippet(entries, design.language))
@@ -72,8 +75,10 @@ def _advice(design: Design, argument: str) -> str:
         factor, other = same
         entry = _snippet({factor: other}, design.language)
         return (
-            f"'{factor}' and '{other}' split the cells in the same way, so their effects cannot be separated by any constraint that keeps both. "
-            f"Leave one of them out; `{entry}` would do that for '{factor}' (every effect of it fixed at 0, and '{other}' takes it all)."
+            f"'{factor}' and '{other}' split the cells in the same way, so their effects cannot be separated by any "
+            "constraint that keeps both. "
+            f"Leave one of them out; `{entry}` would do that for '{factor}' (every effect of it fixed at 0, and "
+            f"'{other}' takes it all)."
         )
     proposal = propose(design)
     text = proposal.text.replace("constraints", argument, 1)
@@ -83,7 +88,10 @@ def _advice(design: Design, argument: str) -> str:
             for factor, group in proposal.constraints.items()
         )
         return f"Pass `{text}`: {said}."
-    return f"Leave {'it' if len(proposal.constraints) == 1 else 'them'} out, or pass `{text}`, which does the same, or another constraint that ties the columns named."
+    them = "it" if len(proposal.constraints) == 1 else "them"
+    return (
+        f"Leave {them} out, or pass `{text}`, which does the same, or another constraint that ties the columns named."
+    )
 
 
 def _describe(alias: Alias, names: Sequence[str]) -> str:
@@ -110,7 +118,8 @@ def _snippet(entries: dict[str, str], language: str) -> str:
     return f"constraints={{{inner}}}"
 
 
-# --- nested factors -----------------------------------------------------------------------------------------------------------
+# --- nested factors
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _factors(design: Design) -> dict[str, pd.Categorical]:
@@ -180,8 +189,11 @@ def _identifies(design: Design, entries: dict[str, str]) -> bool:
             row[first + levels] = 1
             rows.append(row)
     small = triangular(expanded.matrix)
-    # parameters are unique when no direction is left free by both the design and the rows; the fit stays when they only fill the gap
-    full = np.vstack([small / max(np.abs(small).max(), 1), rows])
+    # parameters are unique when no direction is left free by both the design and the rows; the fit stays when they
+    # only fill the gap
+    lengths = np.linalg.norm(small, axis=0)
+    scaled_rows = np.array(rows) / lengths
+    full = np.vstack([small / lengths, scaled_rows / np.linalg.norm(scaled_rows, axis=1, keepdims=True)])
     n_columns = len(expanded.names)
     return rank(full) == n_columns and rank(small) + len(rows) == n_columns and rank(small) == rank(design.matrix)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A column counts as a combination of others when less than this share of its length is left after projection: lm's `tol` in R.
+# A column counts as a combination of others when less than this share of its length is left after projection: lm's
+# `tol` in R.
 TOLERANCE = 1e-7
 
 

@@ -1,4 +1,5 @@
-"""Size factors: how much each cell was sequenced, relative to the others. Linear, positive; the model takes their logarithm once."""
+"""Size factors: how much each cell was sequenced, relative to the others. Linear, positive; the model takes their
+logarithm once."""
 
 from __future__ import annotations
 
@@ -31,10 +32,13 @@ def size_factors(spec: Any, counts: Counts) -> np.ndarray:
         * ``"auto"``: those the object carries (``obs["size_factors"]``), else as "sum". A message says which.
         * None: 1 for every cell.
         * ``"sum"``: total counts of a cell divided by their mean over cells.
-        * ``"ratio"``: median of ratios to the geometric mean over cells, over genes with counts in all cells (Anders & Huber 2010; DESeq2's "ratio").
-        * ``"poscounts"``: the same with geometric means in which zeros count as 1 (the sum of logs of the positive counts over n_cells), over a cell's
+        * ``"ratio"``: median of ratios to the geometric mean over cells, over genes with counts in all cells (Anders
+          & Huber 2010; DESeq2's "ratio").
+        * ``"poscounts"``: the same with geometric means in which zeros count as 1 (the sum of logs of the positive
+          counts over n_cells), over a cell's
           positive genes, then scaled to geometric mean 1 (DESeq2's "poscounts"): for sparse data.
-        * a vector or Series (matched by name where it has the cells' names), or the name of a column of the cells' data. The four words
+        * a vector or Series (matched by name where it has the cells' names), or the name of a column of the cells'
+          data. The four words
           above win over columns of the same name.
     counts
         As `read_counts` gives them.
@@ -42,7 +46,8 @@ def size_factors(spec: Any, counts: Counts) -> np.ndarray:
     Raises
     ------
     InputError
-        Cells without counts for the computed kinds, no gene with counts in all cells for "ratio", values that are not finite and positive, a wrong length, an unknown word or column.
+        Cells without counts for the computed kinds, no gene with counts in all cells for "ratio", values that are not
+        finite and positive, a wrong length, an unknown word or column.
 
     Examples
     --------
@@ -64,13 +69,17 @@ def _by_word(word: str, counts: Counts) -> np.ndarray:
     if word in _RULES:
         if word == "auto":
             tell(
-                "`size_factors`: total counts per cell divided by their mean, as the object has none of its own. None = 1 for every cell."
+                "`size_factors`: total counts per cell divided by their mean, as the object has none of its own. "
+                "None = 1 for every cell."
             )
         return _computed(_COMPUTED[word], counts, word)
     if counts.cell_data is not None and word in counts.cell_data.columns:
         return _checked(counts.cell_data[word].to_numpy(), counts, f"`size_factors` (column '{word}')")
     columns = [] if counts.cell_data is None else [str(name) for name in counts.cell_data.columns]
-    msg = f"`size_factors` must be None, {', '.join(repr(rule) for rule in _RULES)}, a column of the cells' data or one number per cell; got '{word}'. {did_you_mean(word, [*_RULES, *columns])}"
+    msg = (
+        f"`size_factors` must be None, {', '.join(repr(rule) for rule in _RULES)}, a column of the cells' data or "
+        f"one number per cell; got '{word}'. {did_you_mean(word, [*_RULES, *columns])}"
+    )
     raise InputError(msg)
 
 
@@ -78,9 +87,12 @@ def _vector(spec: Any, counts: Counts) -> np.ndarray:
     values = np.asarray(spec)
     if values.shape != (counts.n_cells,):
         shape = " x ".join(map(str, values.shape)) or "a single number"
-        msg = f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}. Use None for 1 in every cell."
+        msg = (
+            f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}. Use None for 1 "
+            "in every cell."
+        )
         raise InputError(msg)
-    if isinstance(spec, pd.Series) and not pd.api.types.is_integer_dtype(spec.index):
+    if isinstance(spec, pd.Series) and counts.cells_named and not pd.api.types.is_integer_dtype(spec.index):
         return values[match_rows(spec.index, counts.cell_names, argument="size_factors")]
     return values
 
@@ -93,16 +105,24 @@ def _checked(values: Any, counts: Counts, owner: str) -> np.ndarray:
         raise InputError(msg) from None
     bad = ~np.isfinite(numbers)
     if bad.any():
-        msg = f"{owner} must be finite; got missing or infinite values in {cells_where(bad, counts.cell_names)}. Drop those cells or pass other size factors."
+        msg = (
+            f"{owner} must be finite; got missing or infinite values in {cells_where(bad, counts.cell_names)}. Drop "
+            "those cells or pass other size factors."
+        )
         raise InputError(msg)
     bad = numbers <= 0
     if bad.any():
-        msg = f"{owner} must be positive; got {plural(int(bad.sum()), 'value')} <= 0 in {cells_where(bad, counts.cell_names)}. Drop those cells or pass other size factors (they are not on log scale)."
+        msg = (
+            f"{owner} must be positive; got {plural(int(bad.sum()), 'value')} <= 0 in "
+            f"{cells_where(bad, counts.cell_names)}. Drop those cells or pass other size factors (they are not on "
+            "log scale)."
+        )
         raise InputError(msg)
     return numbers
 
 
-# --- computed from the counts -------------------------------------------------------------------------------------------------
+# --- computed from the counts
+# -------------------------------------------------------------------------------------------------
 
 
 def _computed(rule: Callable[[sparse.csr_matrix], np.ndarray], counts: Counts, word: str) -> np.ndarray:
@@ -110,7 +130,8 @@ def _computed(rule: Callable[[sparse.csr_matrix], np.ndarray], counts: Counts, w
     empty = totals == 0
     if empty.any():
         msg = (
-            f"`size_factors` = '{word}' needs counts in every cell; got none in {cells_where(empty, counts.cell_names)}. "
+            f"`size_factors` = '{word}' needs counts in every cell; got none in "
+            f"{cells_where(empty, counts.cell_names)}. "
             "Drop those cells, or pass size factors for all cells (None = 1 for each)."
         )
         raise InputError(msg)
@@ -138,7 +159,10 @@ def _from_ratios(matrix: sparse.csr_matrix) -> np.ndarray:
     number, logs = _positive_per_gene(matrix)
     everywhere = number == matrix.shape[0]
     if not everywhere.any():
-        msg = "`size_factors` = 'ratio' needs a gene with counts in all cells; got none. Use 'poscounts', which allows zeros, or 'sum'."
+        msg = (
+            "`size_factors` = 'ratio' needs a gene with counts in all cells; got none. Use 'poscounts', which "
+            "allows zeros, or 'sum'."
+        )
         raise InputError(msg)
     return _median_ratios(matrix, logs / matrix.shape[0], everywhere)
 

@@ -39,9 +39,11 @@ def simulate_counts(
     design, dispersion_design
         X and Z: arrays or DataFrames with one row per cell. None: an intercept.
     coef
-        a, ``(p, n_genes)`` or ``(p,)`` for all genes alike, natural log. None: batchglm's distributions, the first coefficient is log U(1, 10000), the others log U(0.5, 2).
+        a, ``(p, n_genes)`` or ``(p,)`` for all genes alike, natural log. None: batchglm's distributions, the first
+        coefficient is log U(1, 10000), the others log U(0.5, 2).
     dispersion_coef
-        b, ``(q, n_genes)`` or ``(q,)``, of log alpha (larger = more variable); -inf in an intercept gives Poisson counts. None: batchglm's distributions of log r = -log alpha,
+        b, ``(q, n_genes)`` or ``(q,)``, of log alpha (larger = more variable); -inf in an intercept gives Poisson
+        counts. None: batchglm's distributions of log r = -log alpha,
         the first coefficient is log of U(1, 10) rounded, the others log U(0.5, 2).
     size_factors
         One positive number per cell. None: 1.
@@ -51,8 +53,10 @@ def simulate_counts(
     Returns
     -------
     AnnData
-        ``X``: CSR float64 (whole numbers up to 2**53 are exact). ``obs["size_factors"]``. Truth: ``varm["coef"]`` (genes x p), ``varm["dispersion_coef"]`` (genes x q, log alpha),
-        ``obsm["design"]``, ``obsm["dispersion_design"]``, and ``uns["simulate_counts"]`` with the names of their columns and the seed.
+        ``X``: CSR float64 (whole numbers up to 2**53 are exact). ``obs["size_factors"]``. Truth: ``varm["coef"]``
+        (genes x p), ``varm["dispersion_coef"]`` (genes x q, log alpha),
+        ``obsm["design"]``, ``obsm["dispersion_design"]``, and ``uns["simulate_counts"]`` with the names of their
+        columns and the seed.
 
     Raises
     ------
@@ -141,7 +145,10 @@ def _given(values: Any, design: Design, n_genes: int, argument: str) -> np.ndarr
     if coef.ndim == 1:
         coef = np.repeat(coef[:, None], n_genes, axis=1)
     if coef.shape != (n_coef, n_genes):
-        msg = f"`{argument}` must be coefficients x genes ({n_coef} x {n_genes}) or one number per coefficient; got {' x '.join(map(str, np.shape(values))) or 'a single number'}."
+        msg = (
+            f"`{argument}` must be coefficients x genes ({n_coef} x {n_genes}) or one number per coefficient; got "
+            f"{' x '.join(map(str, np.shape(values))) or 'a single number'}."
+        )
         raise InputError(msg)
     if np.isnan(coef).any():
         msg = f"`{argument}` must not be missing; got {int(np.isnan(coef).sum())} NaN."
@@ -153,7 +160,8 @@ def _size_factors(values: Any, n_cells: int) -> np.ndarray:
     factors = np.ones(n_cells) if values is None else np.asarray(values, dtype=np.float64)
     if factors.shape != (n_cells,) or not (np.isfinite(factors).all() and (factors > 0).all()):
         msg = (
-            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got shape {factors.shape}"
+            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got shape "
+            f"{factors.shape}"
             + (f" with {int((~(factors > 0)).sum())} values <= 0 or missing." if factors.shape == (n_cells,) else ".")
         )
         raise InputError(msg)
@@ -171,12 +179,18 @@ def _draw(
         genes = slice(start, start + step)
         rate = np.exp(x @ a[:, genes]) * factors[:, None]
         if not (rate <= _LARGEST_MEAN).all():
-            msg = f"`coef` and `design` must give means up to {_LARGEST_MEAN:g}; got {rate.max():.3g}. Coefficients are on natural log scale."
+            msg = (
+                f"`coef` and `design` must give means up to {_LARGEST_MEAN:g}; got {rate.max():.3g}. Coefficients "
+                "are on natural log scale."
+            )
             raise InputError(msg)
         with np.errstate(invalid="ignore"):  # 0 * -inf for a Poisson gene with a zero in its design
             alpha = np.exp(z @ b[:, genes])
         if np.isnan(alpha).any() or np.isinf(alpha).any():
-            msg = "`dispersion_coef` and `dispersion_design` must give finite dispersions; got missing or infinite ones. -inf is for an intercept alone."
+            msg = (
+                "`dispersion_coef` and `dispersion_design` must give finite dispersions; got missing or infinite "
+                "ones. -inf is for an intercept alone."
+            )
             raise InputError(msg)
         noisy = alpha > 0
         rate[noisy] *= generator.gamma(1 / alpha[noisy]) * alpha[noisy]
