@@ -51,12 +51,13 @@ bench: setup-bench ## ours against the peers, side by side in one run
 check: setup-test ## R CMD check of what is committed; fails on ERROR or WARNING
 	$(ENGINE) tools/check.sh
 
-lint: setup-test ## ruff, mypy, clang-format, lintr
+lint: setup-test ## ruff, mypy, clang-format, lintr, and whether man/ is up to date
 	$(PYTHON) -m ruff check $(wildcard $(PY_FILES))
 	$(PYTHON) -m ruff format --check $(wildcard $(PY_FILES))
 	$(PYTHON) -m mypy
 	find cpp -name '*.[ch]pp' -print0 | xargs -0 -r clang-format --dry-run -Werror
 	Rscript --no-environ tools/lint.R
+	Rscript --no-environ tools/check-docs.R
 
 format: setup-test ## let ruff and clang-format write what `make lint` asks for
 	$(PYTHON) -m ruff check --fix-only -q $(wildcard $(PY_FILES))
