@@ -13,6 +13,7 @@ exceptions, so ours travel as values. All others pass through: reticulate 1.28 d
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,20 @@ from isthmus.testing import counts as simulators
 Answer = dict[str, Any]
 Wire = Mapping[str, Any]  # a named list of R
 
+# Phrases of the engine's texts that name a Python thing, as an R user has it.
+_IN_R = (
+    (re.compile(r"`adata\.var_names_make_unique\(\)`"), "`make.unique(rownames(data))`"),
+    (re.compile(r"`\.reset_index\(drop=True\)`"), "`rownames(cell_data) <- NULL`"),
+    (re.compile(r"\ba DataFrame\b"), "a data.frame"),
+    (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
+)
+# A matrix of R is genes x cells. The engine, which sees it the other way round, counts rows and columns so.
+_TRANSPOSED_IN_R = (
+    (re.compile(r"cells x genes; got ([\d,]+) rows x ([\d,]+) columns"), r"genes x cells; got \2 rows x \1 columns"),
+    (re.compile(r"pass `data\.T`"), "pass `t(data)`"),
+    (re.compile(r"the row names of `cell_data` are the column names"), "the row names of `cell_data` are the row names"),
+)
+
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
 _INT32_MAX = 2**31 - 1
 
@@ -51,13 +66,19 @@ def _answers(function: Callable[..., Any]) -> Callable[..., Answer]:
                 answer["value"] = function(*args, **kwargs)
             except (InputError, MissingDependencyError) as error:
                 kind = InputError if isinstance(error, InputError) else MissingDependencyError
-                answer["error"] = {"class": _R_CLASSES[kind], "message": str(error)}
-        ours = [str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)]
+                answer["error"] = {"class": _R_CLASSES[kind], "message": _said(str(error), _IN_R)}
+        ours = [_said(str(w.message), _IN_R) for w in caught if issubclass(w.category, ConvergenceWarning)]
         for other in (w for w in caught if not issubclass(w.category, ConvergenceWarning)):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-        return answer | {"messages": list(told), "warnings": ours}
+        return answer | {"messages": [_said(text, _IN_R) for text in told], "warnings": ours}
 
     return answered
+
+
+def _said(text: str, phrases: Iterable[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, phrase in phrases:
+        text = pattern.sub(phrase, text)
+    return text
 
 
 # --- what comes from R ------------------------------------------------------------------------------------------------
@@ -136,7 +157,10 @@ def _counts(wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: st
     if frame is None:
         frame = pd.DataFrame(index=_names(wire.get("cells")))
     genes = _names(wire.get("genes")) if given is None else given
-    read = counts_module.read_counts(_matrix(wire), cell_data=frame, gene_names=genes)
+    try:
+        read = counts_module.read_counts(_matrix(wire), cell_data=frame, gene_names=genes)
+    except InputError as error:
+        raise InputError(_said(str(error), _TRANSPOSED_IN_R)) from error
     stored = wire.get("size_factors")
     return read if stored is None else replace(read, stored_size_factors=np.asarray(stored, dtype=float))
 
