@@ -115,3 +115,11 @@ def test_extras_leave_torch_out_of_the_core() -> None:
         for requirement in project["dependencies"]
         if re.search("[<=]=?[^>]*$", requirement.replace(">=", ""))
     ]
+
+
+def test_one_version_number() -> None:
+    import isthmus
+
+    heading = (ROOT / "NEWS.md").read_text(encoding="utf-8").splitlines()[0]
+    assert (isthmus.__version__, heading) == (VERSION, f"# isthmus {VERSION}")
+    assert "\nversion =" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
