@@ -60,11 +60,12 @@ check_system_tools() {
     "  BiocManager::install(c('SingleCellExperiment', 'DelayedArray'))" "and run this command again."
 }
 
+sha256=$(command -v sha256sum || echo "shasum -a 256") # macOS has only the latter
 # The hash of what a step reads, to know whether the step has to run again.
 hash_of() {
   local what=$1; shift
-  { echo "$what"; { find "$@" -type f -not -name '*.pyc' -print0 2>/dev/null || true; } | LC_ALL=C sort -z | xargs -0 sha256sum; } |
-    sha256sum | cut -d' ' -f1
+  { echo "$what"; { find "$@" -type f -not -name '*.pyc' -print0 2>/dev/null || true; } | LC_ALL=C sort -z | xargs -0 $sha256; } |
+    $sha256 | cut -d' ' -f1
 }
 is_done() { [ "$(cat ".setup/$1" 2>/dev/null)" = "$2" ]; }
 mark_done() { echo "$2" >".setup/$1"; }

@@ -92,13 +92,14 @@ def test_r_tarball_holds_r_files_only(checkout: Path, tmp_path: Path) -> None:
     assert not {name for name in names if name.startswith("build/") and not name.endswith((".rds", ".pdf", ".rdb"))}
     tests = {name.split("/")[1] for name in names if name.startswith("tests/")}
     assert tests <= {"testthat.R", "testthat", "contract"}
+    assert [name for name in names if name.endswith((".py", ".cpp", ".hpp", ".toml"))] in ([], ["inst/scripts/demo.py"])
 
 
 def test_r_tarball_keeps_every_r_file(checkout: Path, tmp_path: Path) -> None:
     # .Rbuildignore patterns ignore case: a careless `^r$` drops R/ and R CMD build says nothing.
     run("R", "CMD", "build", "--no-manual", "--no-build-vignettes", checkout, cwd=tmp_path)
     names = members(next(tmp_path.glob("isthmus_*.tar.gz")))
-    for pattern in ["R/*.R", "man/*.Rd", "inst/**/*", "tests/testthat/**/*", "tests/contract/*"]:
+    for pattern in ["R/*.R", "man/*.Rd", "inst/**/*", "tests/testthat/**/*", "tests/contract/*.json"]:
         expected = {path.relative_to(checkout).as_posix() for path in checkout.glob(pattern) if path.is_file()}
         assert expected <= names
 
