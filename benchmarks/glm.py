@@ -1,12 +1,13 @@
-"""The GLM beside glmGamPoi: CPU time, log-likelihood, threads, memory, and what R and the import add. Writes results/glm.md.
+"""The GLM beside glmGamPoi: CPU time, log-likelihood, threads, memory, and what R and the import add. Writes
+results/glm.md.
 
     python benchmarks/glm.py                    # `make bench`; about six minutes
     python benchmarks/glm.py --pairs 1 --genes 200    # a quick look
 
-Rules. Runs of the two packages alternate in one session and medians are compared. CPU seconds are user + system of the fit call
-alone, one thread each, so that a busy machine favours nobody; ours includes the standard errors, glmGamPoi's does not, and
-glmGamPoi gets its dense matrix ready made. Every job is a process of its own. Log-likelihoods of both are evaluated by one
-routine, the plain NumPy formula of `isthmus._reference`, from the coefficients that each returned.
+Rules. Runs of the two packages alternate in one session and medians are compared. CPU seconds are user + system of the
+fit call alone, one thread each, so that a busy machine favours nobody; ours includes the standard errors, glmGamPoi's
+does not, and glmGamPoi gets its dense matrix ready made. Every job is a process of its own. Log-likelihoods of both are
+evaluated by one routine, the plain NumPy formula of `isthmus._reference`, from the coefficients that each returned.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ COLUMNS = ["Intercept", "cond", "batch1", "batch2", "age", "score"]
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-# --- jobs: each runs in its own process and prints one JSON line ----------------------------------------------------------------
+# --- jobs: each runs in its own process and prints one JSON line ------------------------------------------------------
 
 
 def load(folder: Path):
@@ -73,7 +74,12 @@ def job_fit(folder: Path, dispersion_columns: list[str], n_threads: int, save: P
     out = {"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall, "kernel": fit.kernel}
     if save is not None:
         alpha = np.exp(-np.asarray(fit.par_link_scale, float))
-        np.savez(save, coef=np.asarray(fit.par_link_loc, float), alpha=np.nan_to_num(alpha), status=fit.table("genes")["status"].to_numpy(str))
+        np.savez(
+            save,
+            coef=np.asarray(fit.par_link_loc, float),
+            alpha=np.nan_to_num(alpha),
+            status=fit.table("genes")["status"].to_numpy(str),
+        )
     return out
 
 
@@ -125,7 +131,7 @@ def job_import(what: str) -> dict:
     return {"wall": time.perf_counter() - start}
 
 
-# --- the run --------------------------------------------------------------------------------------------------------------------
+# --- the run ----------------------------------------------------------------------------------------------------------
 
 
 def write_problem(folder: Path, n_genes: int | None) -> None:
@@ -160,7 +166,7 @@ def r_job(script: str, folder: Path, *arguments: str) -> dict:
 
 
 def log_likelihoods(folder: Path, coef, alpha):
-    """Log-likelihood of each gene under coefficients (p x genes) and dispersions (1 or cells, x genes), dense and plain."""
+    """Log-likelihood of each gene under coefficients (p x genes) and dispersions (1 x genes), dense and plain."""
     import numpy as np
 
     from isthmus._reference.nb import negative_binomial_terms, poisson_terms
@@ -171,7 +177,11 @@ def log_likelihoods(folder: Path, coef, alpha):
         y = columns[:, [k]].toarray().ravel()
         eta = design.to_numpy() @ coef[:, k] + np.log(size_factors)
         dispersed = alpha[0, k] > 0
-        terms = negative_binomial_terms(y, eta, np.full(len(y), np.log(alpha[0, k]))) if dispersed else poisson_terms(y, eta)
+        terms = (
+            negative_binomial_terms(y, eta, np.full(len(y), np.log(alpha[0, k])))
+            if dispersed
+            else poisson_terms(y, eta)
+        )
         out[k] = terms.value.sum()
     return out
 
@@ -203,14 +213,18 @@ def measure(folder: Path, pairs: int, repeats: int) -> dict:
     figures = {"ours": ours, "glmgampoi": theirs, "fits": compare_fits(folder)}
     for name, columns in (("two_group", "cond"), ("continuous", "age")):
         figures[name] = [python_job("fit", folder, "--dispersion", columns) for _ in range(pairs)]
-    figures["threads"] = [[python_job("fit", folder, "--threads", str(n))["wall"] for n in (1, 2)] for _ in range(repeats)]
+    figures["threads"] = [
+        [python_job("fit", folder, "--threads", str(n))["wall"] for n in (1, 2)] for _ in range(repeats)
+    ]
     figures["memory"] = python_job("memory", folder)
     figures["python_call"], figures["r_call"] = [], []
     for _ in range(2):
         figures["python_call"] += python_job("python_call", folder, "--repeats", str(repeats))["wall"]
         figures["r_call"] += r_job("glm_from_r.R", folder, str(repeats))["wall"]
     stack = "numpy,scipy,pandas,anndata"
-    figures["imports"] = [[python_job("import", folder, "--what", w)["wall"] for w in ("isthmus", stack)] for _ in range(7)]
+    figures["imports"] = [
+        [python_job("import", folder, "--what", w)["wall"] for w in ("isthmus", stack)] for _ in range(7)
+    ]
     return figures
 
 
@@ -226,7 +240,11 @@ def report(figures: dict, shape: dict) -> str:
         ("fit + standard errors, CPU s, 1 thread", f"{cpu:.3f}", ""),
         ("glmGamPoi ML fit, CPU s, 1 thread", f"{r_cpu:.2f}", ""),
         ("**ratio**", f"**{r_cpu / cpu:.1f} x**", ">= 30 (50) x"),
-        ("ratio in each pair", ", ".join(f"{t['cpu'] / o['cpu']:.1f}" for o, t in zip(figures["ours"], figures["glmgampoi"], strict=True)), ""),
+        (
+            "ratio in each pair",
+            ", ".join(f"{t['cpu'] / o['cpu']:.1f}" for o, t in zip(figures["ours"], figures["glmgampoi"], strict=True)),
+            "",
+        ),
         ("genes more than 1e-3 below glmGamPoi's log-likelihood", f"{fits['below']} of {fits['genes']}", "0"),
         ("largest shortfall (log-likelihood units)", f"{fits['shortfall']:.1e}", "<= 1e-3"),
         ("genes more than 1e-3 above; largest gain", f"{fits['above']}; {fits['largest']:.3g}", ""),
@@ -234,7 +252,11 @@ def report(figures: dict, shape: dict) -> str:
         ("continuous dispersion design, CPU s", f"{others['continuous']:.3f}", ""),
         ("wall s, 1 thread; 2 threads", f"{one:.3f}; {two:.3f}", ""),
         ("**2 threads / 1 thread**", f"**{two / one:.2f}**", "<= 0.6"),
-        ("extra peak memory, MB (CSR " + f"{memory['csr_mb']:.1f} MB)", f"{memory['extra_mb']:.1f}", f"<= {memory['limit_mb']:.1f}"),
+        (
+            "extra peak memory, MB (CSR " + f"{memory['csr_mb']:.1f} MB)",
+            f"{memory['extra_mb']:.1f}",
+            f"<= {memory['limit_mb']:.1f}",
+        ),
         ("whole call from Python; from R, wall s", f"{py_call:.3f}; {r_call:.3f}", ""),
         ("**R / Python**", f"**{r_call / py_call:.2f}**", "<= 1.3"),
         ("import isthmus; numpy + scipy + pandas + anndata, s", f"{own_import:.3f}; {stack_import:.3f}", ""),
@@ -245,9 +267,10 @@ def report(figures: dict, shape: dict) -> str:
     return f"""# GLM benchmark
 
 `make bench`, {datetime.date.today()}: problem B, design D1 ({shape["n_cells"]:,} cells x {shape["n_genes"]:,} genes,
-{shape["nnz"]:,} counts, 6 columns with 2 continuous covariates, size factors given). Medians of {len(figures["ours"])} alternating
-pairs; each run is a process of its own. glmGamPoi: `overdispersion_shrinkage = FALSE, do_cox_reid_adjustment = FALSE`, dense matrix
-ready made, the fit alone. Ours: from the CSR matrix, standard errors included. Both are given one thread.
+{shape["nnz"]:,} counts, 6 columns with 2 continuous covariates, size factors given). Medians of {len(figures["ours"])}
+alternating pairs; each run is a process of its own. glmGamPoi: `overdispersion_shrinkage = FALSE,
+do_cox_reid_adjustment = FALSE`, dense matrix ready made, the fit alone. Ours: from the CSR matrix, standard errors
+included. Both are given one thread.
 
 | what | measured | bar |
 |---|---|---|
@@ -262,7 +285,10 @@ Status of the genes: {status}. Kernel: {figures["ours"][0]["kernel"]}.
 def versions(figures: dict) -> str:
     from importlib.metadata import version
 
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "?",
+    )
     packages = ", ".join(f"{name} {version(name)}" for name in ("isthmus", "numpy", "scipy", "pandas", "anndata"))
     load_average = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return (

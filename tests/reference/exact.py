@@ -1,8 +1,10 @@
-"""Maximum likelihood of the negative binomial GLM in 40-digit arithmetic: the numbers that every implementation must reach.
+"""Maximum likelihood of the negative binomial GLM in 40-digit arithmetic: the numbers that every implementation must
+reach.
 
-Nothing here is shared with the package: the likelihood is written with `mpmath.loggamma` as in a textbook, its gradient with
-`mpmath.digamma`; the root of the gradient is found by Newton's method whose Jacobian mpmath takes numerically, from a start that
-scipy's BFGS found in double precision. 40 digits make the cancellation that troubles double precision irrelevant.
+Nothing here is shared with the package: the likelihood is written with `mpmath.loggamma` as in a textbook, its gradient
+with `mpmath.digamma`; the root of the gradient is found by Newton's method whose Jacobian mpmath takes numerically,
+from a start that scipy's BFGS found in double precision. 40 digits make the cancellation that troubles double precision
+irrelevant.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Exact:
 def fit(y: np.ndarray, x: np.ndarray, z: np.ndarray, offset: np.ndarray) -> Exact:
     """Maximise over (a, b) with log mu = x a + offset and log alpha = z b."""
     start = _double_precision_start(y, x, z, offset)
-    root = mp.findroot(lambda *theta: _gradient(theta, y, x, z, offset), [mp.mpf(t) for t in start], tol=1e-50, maxsteps=60)
+    root = mp.findroot(
+        lambda *theta: _gradient(theta, y, x, z, offset), [mp.mpf(t) for t in start], tol=1e-50, maxsteps=60
+    )
     theta = [root[i] for i in range(len(start))]
     value, information = _value(theta, y, x, z, offset), _minus_hessian(theta, y, x, z, offset)
     f = x.shape[1]
@@ -95,4 +99,6 @@ def _double_precision_start(y, x, z, offset):
     level = np.log(y.sum() / np.exp(offset).sum())
     mean = np.linalg.lstsq(x, np.full(len(y), level), rcond=None)[0]
     starts = [np.concatenate([mean, np.linalg.lstsq(z, np.full(len(y), lam), rcond=None)[0]]) for lam in (-2.0, 0.0)]
-    return min((minimize(minus_value, s, method="BFGS", options={"gtol": 1e-6}) for s in starts), key=lambda fit: fit.fun).x
+    return min(
+        (minimize(minus_value, s, method="BFGS", options={"gtol": 1e-6}) for s in starts), key=lambda fit: fit.fun
+    ).x

@@ -7,11 +7,11 @@ For cell :math:`i` of one gene, with :math:`\eta_i = x_i a + o_i` (natural log o
     \ell_i = \sum_{j=0}^{y_i-1}\log(1 + j\alpha_i) - \log y_i! + y_i\eta_i - (y_i + 1/\alpha_i)\log(1 + \alpha_i\mu_i).
 
 The sum over :math:`j` is :math:`\log\Gamma(y+1/\alpha) - \log\Gamma(1/\alpha) + y\log\alpha`. It is never taken as that
-difference: both terms grow like :math:`\log(1/\alpha)/\alpha`, and released software loses hundreds of log-likelihood units
-to the cancellation. As a sum it tends to 0 with alpha and leaves the Poisson log-likelihood behind.
+difference: both terms grow like :math:`\log(1/\alpha)/\alpha`, and released software loses hundreds of log-likelihood
+units to the cancellation. As a sum it tends to 0 with alpha and leaves the Poisson log-likelihood behind.
 
-The fit is Newton's method on (a, b) together, with the observed Hessian and a line search. Everything is dense and takes one gene
-at a time: use it to check, not to work.
+The fit is Newton's method on (a, b) together, with the observed Hessian and a line search. Everything is dense and
+takes one gene at a time: use it to check, not to work.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ if TYPE_CHECKING:
 
 OK, POISSON_LIMIT, NOT_CONVERGED, ALL_ZERO = 0, 1, 2, 3
 
-# From this many terms on, the sum over j is taken by Stirling's series, which at 20 is exact to the last bit with the terms below.
+# From this many terms on, the sum over j is taken by Stirling's series, which at 20 is exact to the last bit with the
+# terms below.
 N_DIRECT_TERMS = 20
 
-# No step moves a linear predictor by more than this (natural log), whatever the Hessian says: beyond it the quadratic model
-# means nothing. The whole step is scaled; clipping one coordinate turns an ascent direction into something else.
+# No step moves a linear predictor by more than this (natural log), whatever the Hessian says: beyond it the quadratic
+# model means nothing. The whole step is scaled; clipping one coordinate turns an ascent direction into something else.
 MAX_STEP = 5.0
 
-# The log-likelihood is a sum of about n_cells terms: differences below this share of the sum of their sizes are rounding.
+# The log-likelihood is a sum of about n_cells terms: differences below this share of the sum of their sizes are
+# rounding.
 NOISE = 4 * np.finfo(float).eps
 
 
-# --- one cell -------------------------------------------------------------------------------------------------------------------
+# --- one cell ---------------------------------------------------------------------------------------------------------
 
 
 class CellTerms(NamedTuple):
@@ -88,8 +90,8 @@ def negative_binomial_terms(y: np.ndarray, eta: np.ndarray, lam: np.ndarray) -> 
 def log_rising(y: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Sum over j < y of log(1 + j alpha), with its first and second derivative in log alpha.
 
-    Term by term the derivatives are u / (1 + u) and u / (1 + u)^2 with u = j alpha. Fractional counts take the continuous
-    extension (the Gamma functions) as soon as they exceed 0, as every other package does.
+    Term by term the derivatives are u / (1 + u) and u / (1 + u)^2 with u = j alpha. Fractional counts take
+    the continuous extension (the Gamma functions), as every other package does.
     """
     whole = y == np.floor(y)
     total, first, second = np.zeros((3, *y.shape))
@@ -110,7 +112,7 @@ def log_rising(y: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def _log_rising_from(start: int, y: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""The terms j = start, ..., y - 1 at once: log Gamma(y + r) - log Gamma(start + r) + (y - start) log alpha.
 
-    For a start of 0 (fractional counts) both arguments are raised by N_DIRECT_TERMS first, with Gamma(x + 1) = x Gamma(x).
+    For a start of 0 (fractional counts) both arguments are raised first, with Gamma(x + 1) = x Gamma(x).
     """
     r, n = 1 / alpha, y - start
     low, high = start + r, y + r
@@ -125,7 +127,9 @@ def _log_rising_from(start: int, y: np.ndarray, alpha: np.ndarray) -> tuple[np.n
     ratio = np.log1p(n / low)
     value = n * np.log(low * alpha) + (high - 0.5) * ratio - n + _series(high, 0) - _series(low, 0) + raised[0]
     slope = ratio + n / (2 * low * high) + _series(high, 1) - _series(low, 1) + raised[1]  # d/dr
-    curvature = (-n / (low * high)) * (1 + (low + high) / (2 * low * high)) + _series(high, 2) - _series(low, 2) + raised[2]
+    curvature = (
+        (-n / (low * high)) * (1 + (low + high) / (2 * low * high)) + _series(high, 2) - _series(low, 2) + raised[2]
+    )
     # r = exp(-lambda): d/dlambda = -r d/dr, and (y - start) log alpha adds its own derivative, y - start.
     return value, n - r * slope, r * slope + r**2 * curvature
 
@@ -141,27 +145,31 @@ def _series(x: np.ndarray, order: int) -> np.ndarray:
     return sum(c * f * x ** -float(p + order) for c, f, p in zip(STIRLING, factor, power, strict=True))
 
 
-# --- one gene -------------------------------------------------------------------------------------------------------------------
+# --- one gene ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Gene:
-    """One gene's data and model. Without `z` the parameters are the mean's alone: at dispersion `log_alpha`, or Poisson."""
+    """One gene's data and model. Without `z` only the mean has parameters: at dispersion `log_alpha`, or Poisson."""
 
     y: np.ndarray
     x: np.ndarray
     offset: np.ndarray
     z: np.ndarray | None = None
-    log_alpha: np.ndarray | None = None
+    log_alpha: np.ndarray | None = None  # with z: an offset of log alpha
 
     @property
     def n_mean(self) -> int:
         return self.x.shape[1]
 
+    def log_dispersion(self, theta: np.ndarray) -> np.ndarray | None:
+        """Log alpha of each cell; None is the Poisson model."""
+        if self.z is None:
+            return self.log_alpha
+        return self.z @ theta[self.n_mean :] + (0.0 if self.log_alpha is None else self.log_alpha)
+
     def terms(self, theta: np.ndarray) -> CellTerms:
-        eta, lam = self.x @ theta[: self.n_mean] + self.offset, self.log_alpha
-        if self.z is not None:
-            lam = self.z @ theta[self.n_mean :]
+        eta, lam = self.x @ theta[: self.n_mean] + self.offset, self.log_dispersion(theta)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return poisson_terms(self.y, eta) if lam is None else negative_binomial_terms(self.y, eta, lam)
 
@@ -191,8 +199,8 @@ class Optimum:
 def maximise(gene: Gene, theta: np.ndarray, *, max_iter: int, tol: float) -> Optimum:
     """Newton's method with a line search, from `theta`.
 
-    It stops once the gain that the quadratic model promises, half the squared Newton decrement, is under ``tol**2`` log-likelihood
-    units (after a last step, which squares the error once more) or drowns in rounding.
+    It stops once the gain that the quadratic model promises, half the squared Newton decrement, is under ``tol**2``
+    log-likelihood units (after a last step, which squares the error once more) or drowns in rounding.
     """
     value = gene.value(theta)
     for iteration in range(1, max_iter + 1):
@@ -208,7 +216,7 @@ def maximise(gene: Gene, theta: np.ndarray, *, max_iter: int, tol: float) -> Opt
 
 
 def ascent_step(gradient: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """Newton's step, with negative curvature turned round and flat directions bounded, so that it always leads uphill."""
+    """Newton's step, with negative curvature turned round and flat directions bounded: it always leads uphill."""
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-200))
     curvature, axes = sla.eigh(information * np.outer(scale, scale))
     curvature = np.maximum(np.abs(curvature), 1e-12)
@@ -223,7 +231,7 @@ def _largest_move(gene: Gene, step: np.ndarray) -> float:
 def line_search(
     gene: Gene, theta: np.ndarray, value: float, noise: float, gradient: np.ndarray, step: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """Halve the step until the log-likelihood rises by a part of what the slope promises (Armijo); say whether it moved."""
+    """Halve the step until the log-likelihood rises by a part of what the slope promises (Armijo)."""
     slope = float(gradient @ step)
     for halvings in range(60):
         size = 0.5**halvings
@@ -243,7 +251,10 @@ def fit_gene(
         return maximise(gene, first_mean, **settings), False
     poisson = maximise(replace(gene, z=None, log_alpha=None), _level_start(gene), **settings)
     best = max(
-        (maximise(gene, start, **settings) for start in _joint_starts(gene, poisson.theta, start_mean, start_dispersion)),
+        (
+            maximise(gene, start, **settings)
+            for start in _joint_starts(gene, poisson.theta, start_mean, start_dispersion)
+        ),
         key=lambda optimum: optimum.value,
     )
     # The limit is open: alpha = 0 is never reached, only approached until the likelihood no longer tells the two apart.
@@ -260,7 +271,7 @@ def _level_start(gene: Gene) -> np.ndarray:
 def _joint_starts(
     gene: Gene, poisson_mean: np.ndarray, start_mean: np.ndarray | None, start_dispersion: np.ndarray | None
 ) -> Iterator[np.ndarray]:
-    """The caller's start, or two: the joint likelihood may have several maxima, and the twin must not miss the better."""
+    """The caller's start, or two: the joint likelihood may have several maxima, and the better counts."""
     assert gene.z is not None
 
     def level(alpha: float) -> np.ndarray:
@@ -275,7 +286,7 @@ def _joint_starts(
         yield np.concatenate([_level_start(gene), level(1.0)])
 
 
-# --- all genes ------------------------------------------------------------------------------------------------------------------
+# --- all genes --------------------------------------------------------------------------------------------------------
 
 
 def fit_genes(
@@ -284,6 +295,7 @@ def fit_genes(
     z: np.ndarray,
     offset: np.ndarray,
     *,
+    dispersion_offset: np.ndarray | None = None,
     gene_offset: np.ndarray | None = None,
     start_mean: np.ndarray | None = None,
     start_dispersion: np.ndarray | None = None,
@@ -302,6 +314,8 @@ def fit_genes(
         Free mean design ``(n_cells, f)`` and free dispersion design ``(n_cells, g)``; ``g = 0`` fits Poisson.
     offset, gene_offset
         Natural log, ``(n_cells,)`` and ``(n_cells, n_genes)``; both are added.
+    dispersion_offset
+        ``(n_cells,)``, added to log alpha.
     start_mean, start_dispersion
         ``(f, n_genes)`` and ``(g, n_genes)``.
     fix_dispersion
@@ -316,72 +330,64 @@ def fit_genes(
     for k in range(n_genes):
         y = np.asarray(columns[:, [k]].toarray(), dtype=float).ravel()
         own_offset = offset if gene_offset is None else offset + gene_offset[:, k]
+        gene = Gene(y, x, own_offset, z=z if z.shape[1] else None, log_alpha=dispersion_offset)
         starts = {
             "start_mean": None if start_mean is None else start_mean[:, k],
             "start_dispersion": None if start_dispersion is None else start_dispersion[:, k],
         }
-        fits.append(_fit_column(y, x, z, own_offset, starts, fix_dispersion=fix_dispersion, max_iter=max_iter, tol=tol))
+        fits.append(_fit_column(gene, starts, fix_dispersion=fix_dispersion, max_iter=max_iter, tol=tol))
     return GeneFits(**_stack(fits, x.shape[1], z.shape[1]))
 
 
 def _fit_column(
-    y: np.ndarray,
-    x: np.ndarray,
-    z: np.ndarray,
-    offset: np.ndarray,
-    starts: dict[str, np.ndarray | None],
-    *,
-    fix_dispersion: bool,
-    max_iter: int,
-    tol: float,
+    gene: Gene, starts: dict[str, np.ndarray | None], *, fix_dispersion: bool, max_iter: int, tol: float
 ) -> dict[str, np.ndarray | float | int]:
-    f, g = x.shape[1], z.shape[1]
-    if not y.any():
-        return _all_zero(f, g)
-    gene = Gene(y, x, offset, z=z if g else None)
-    known = starts["start_dispersion"]
-    if fix_dispersion and g:
-        assert known is not None, "fix_dispersion needs start_dispersion"
-        optimum, at_limit = fit_gene(replace(gene, z=None, log_alpha=z @ known), **starts, max_iter=max_iter, tol=tol)
-        optimum = replace(optimum, theta=np.concatenate([optimum.theta, known]))
-    else:
+    if not gene.y.any():
+        return _all_zero(gene.n_mean, 0 if gene.z is None else gene.z.shape[1])
+    if not (fix_dispersion and gene.z is not None):
         optimum, at_limit = fit_gene(gene, **starts, max_iter=max_iter, tol=tol)
-    return _describe(gene, optimum, at_limit)
+        return _describe(gene, optimum, at_limit=at_limit)
+    known = starts["start_dispersion"]
+    assert known is not None, "fix_dispersion needs start_dispersion"
+    log_alpha = gene.log_dispersion(np.concatenate([np.zeros(gene.n_mean), known]))
+    optimum, _ = fit_gene(replace(gene, z=None, log_alpha=log_alpha), **starts, max_iter=max_iter, tol=tol)
+    return _describe(gene, replace(optimum, theta=np.concatenate([optimum.theta, known])), at_limit=False)
 
 
-def _describe(gene: Gene, optimum: Optimum, at_limit: bool) -> dict[str, np.ndarray | float | int]:
+def _describe(gene: Gene, optimum: Optimum, *, at_limit: bool) -> dict[str, np.ndarray | float | int]:
     """Information, dispersions and code at the optimum."""
-    f = gene.n_mean
-    g = 0 if gene.z is None else gene.z.shape[1]
-    mu = np.exp(gene.x @ optimum.theta[:f] + gene.offset)
-    if at_limit or gene.z is None:
-        alpha = np.zeros_like(mu)
-        dispersion = np.full(g, np.nan)
-        neg_hessian = np.full((f + g, f + g), np.nan)
-        neg_hessian[:f, :f] = (gene.x.T * mu) @ gene.x
-    else:
-        dispersion = optimum.theta[f:]
-        alpha = np.exp(gene.z @ dispersion)
-        neg_hessian = gene.derivatives(optimum.theta)[3]
+    f, g = gene.n_mean, 0 if gene.z is None else gene.z.shape[1]
+    theta = optimum.theta
+    fitted = replace(gene, z=None, log_alpha=None) if at_limit else gene
+    _, _, score, information = fitted.derivatives(theta[:f] if at_limit else theta)
+    gradient, neg_hessian = np.full(f + g, np.nan), np.full((f + g, f + g), np.nan)
+    gradient[: len(score)], neg_hessian[: len(score), : len(score)] = score, information
+    mu, alpha = np.exp(gene.x @ theta[:f] + gene.offset), np.zeros(len(gene.y))
+    if (lam := fitted.log_dispersion(theta)) is not None:
+        alpha = np.exp(lam)
     return {
-        "mean_coef": optimum.theta[:f],
-        "dispersion_coef": dispersion,
+        "mean_coef": theta[:f],
+        "dispersion_coef": np.full(g, np.nan) if at_limit else theta[f:],
         "log_likelihood": optimum.value,
-        "n_iter": optimum.n_iter,
-        "code": POISSON_LIMIT if at_limit else OK if optimum.converged else NOT_CONVERGED,
         "expected_info": (gene.x.T * (mu / (1 + alpha * mu))) @ gene.x,
         "neg_hessian": neg_hessian,
-        "mean_alpha": alpha.mean(),
+        "gradient": gradient,
+        "decrement": 0.5 * float(score @ ascent_step(score, information)),
         "min_mu": mu.min(),
         "min_alpha": alpha.min(),
         "max_alpha": alpha.max(),
+        "mean_alpha": alpha.mean(),
+        "n_iter": optimum.n_iter,
+        "code": POISSON_LIMIT if at_limit else OK if optimum.converged else NOT_CONVERGED,
     }
 
 
 def _all_zero(f: int, g: int) -> dict[str, np.ndarray | float | int]:
     shapes = {"mean_coef": f, "dispersion_coef": g, "expected_info": (f, f), "neg_hessian": (f + g, f + g)}
-    numbers = dict.fromkeys(("log_likelihood", "mean_alpha", "min_mu", "min_alpha", "max_alpha"), np.nan)
-    return {name: np.full(shape, np.nan) for name, shape in shapes.items()} | numbers | {"n_iter": 0, "code": ALL_ZERO}
+    shapes["gradient"] = f + g
+    numbers = ("log_likelihood", "decrement", "min_mu", "min_alpha", "max_alpha", "mean_alpha")
+    blank = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+    return blank | dict.fromkeys(numbers, np.nan) | {"n_iter": 0, "code": ALL_ZERO}
 
 
 def _stack(fits: list[dict[str, np.ndarray | float | int]], f: int, g: int) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Exact maximum likelihood of `~ group` on the mean, with `~ 1` and `~ group` on the dispersion; about 3 minutes.
 
-    python tests/reference/human_gender/make_exact.py
+python tests/reference/human_gender/make_exact.py
 """
 
 import sys

@@ -1,6 +1,6 @@
 """statsmodels' NegativeBinomial (NB2, joint maximum likelihood, observed information) on the 40 genes.
 
-    python tests/reference/human_gender/make_statsmodels.py
+python tests/reference/human_gender/make_statsmodels.py
 """
 
 import warnings
@@ -29,6 +29,15 @@ for gene, y in counts.iterrows():
     alpha, se_alpha = fit.params[-1], fit.bse[-1]
     # The delta method turns the standard error of alpha into that of log alpha.
     rows.append([gene, *fit.params[:2], np.log(alpha), *fit.bse[:2], se_alpha / alpha, fit.llf])
-columns = ["gene", "Intercept", "groupMale", "log_alpha", "se_Intercept", "se_groupMale", "se_log_alpha", "log_likelihood"]
+columns = [
+    "gene",
+    "Intercept",
+    "groupMale",
+    "log_alpha",
+    "se_Intercept",
+    "se_groupMale",
+    "se_log_alpha",
+    "log_likelihood",
+]
 pd.DataFrame(rows, columns=columns).to_csv(HERE / "statsmodels.csv", index=False, float_format="%.12g")
 print("statsmodels", statsmodels.__version__, "scipy", scipy.__version__, "numpy", np.__version__)

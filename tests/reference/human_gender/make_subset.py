@@ -1,6 +1,7 @@
-"""Take 40 of the 10,101 genes of humanGender: the eight that lead the sex comparison, 24 over all levels, the eight lowest.
+"""Take 40 of the 10,101 genes of humanGender: the eight that lead the sex comparison, 24 over all levels, the eight
+lowest.
 
-    python make_subset.py FOLDER      # FOLDER holds counts.csv.gz and samples.csv of DEGreport's humanGender
+python make_subset.py FOLDER      # FOLDER holds counts.csv.gz and samples.csv of DEGreport's humanGender
 """
 
 import sys
@@ -9,8 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 HERE = Path(__file__).parent
-Y_LINKED = """ENSG00000129824 ENSG00000114374 ENSG00000067646 ENSG00000198692 ENSG00000183878 ENSG00000012817 ENSG00000067048
-ENSG00000165246""".split()
+Y_LINKED = [
+    "ENSG00000129824",
+    "ENSG00000114374",
+    "ENSG00000067646",
+    "ENSG00000198692",
+    "ENSG00000183878",
+    "ENSG00000012817",
+    "ENSG00000067048",
+    "ENSG00000165246",
+]
 
 folder = Path(sys.argv[1])
 counts = pd.read_csv(folder / "counts.csv.gz", index_col=0)

@@ -3,9 +3,9 @@
     python tests/reference/simulated/make_exact.py
 
 * `covariates`: mean ~ condition + age, dispersion ~ condition.
-* `donors`: mean and dispersion ~ condition + donor, the two donors of a condition summing to zero. The fit is made without any
-  constraint, one level per donor; the constrained parameters are averages and differences of those levels.
-* `fixed_effect`: mean ~ condition + age with the constraint condition = 0.3, dispersion ~ 1; fitted with 0.3 in the offset.
+* `donors`: mean and dispersion ~ condition + donor, the two donors of a condition summing to zero. The fit is made
+  without any constraint, one level per donor; the constrained parameters are averages and differences of those levels.
+* `fixed_effect`: mean ~ condition + age with the constraint condition = 0.3, dispersion ~ 1; 0.3 goes into the offset.
 """
 
 import sys
@@ -38,7 +38,9 @@ def simulate() -> tuple[pd.DataFrame, pd.DataFrame]:
     return cells, pd.DataFrame(y, columns=[f"gene{k + 1}" for k in range(N_GENES)])
 
 
-def tidy(name: str, gene: str, terms: tuple[list[str], list[str]], estimate, cov_expected, cov_observed, value) -> list[list]:
+def tidy(
+    name: str, gene: str, terms: tuple[list[str], list[str]], estimate, cov_expected, cov_observed, value
+) -> list[list]:
     labels = [("mean", t) for t in terms[0]] + [("dispersion", t) for t in terms[1]]
     errors = [np.sqrt(np.diag(cov)) for cov in (cov_expected, cov_observed)]
     return [[name, gene, *label, estimate[k], errors[0][k], errors[1][k], value] for k, label in enumerate(labels)]
@@ -49,22 +51,51 @@ def main() -> None:
     one, in_b = np.ones(N_CELLS), (cells["condition"] == "b").to_numpy(float)
     age, offset = cells["age"].to_numpy(), np.log(cells["depth"].to_numpy())
     levels = np.column_stack([cells["donor"] == d for d in DONORS]).astype(float)
-    # Intercept = mean level of a, condition = difference of the mean levels, donor = its level less that of its condition.
-    to_terms = np.array([[0.5, 0.5, 0, 0], [-0.5, -0.5, 0.5, 0.5], [0.5, -0.5, 0, 0], [-0.5, 0.5, 0, 0], [0, 0, 0.5, -0.5], [0, 0, -0.5, 0.5]])
+    # Intercept = mean level of a, condition = difference of the mean levels, donor = its level less that of its
+    # condition.
+    to_terms = np.array(
+        [
+            [0.5, 0.5, 0, 0],
+            [-0.5, -0.5, 0.5, 0.5],
+            [0.5, -0.5, 0, 0],
+            [-0.5, 0.5, 0, 0],
+            [0, 0, 0.5, -0.5],
+            [0, 0, -0.5, 0.5],
+        ]
+    )
     donor_terms = ["Intercept", "condition", *DONORS]
     rows = []
     for gene in counts:
         y = counts[gene].to_numpy(float)
         fit = exact.fit(y, np.column_stack([one, in_b, age]), np.column_stack([one, in_b]), offset)
         terms = (["Intercept", "condition", "age"], ["Intercept", "condition"])
-        rows += tidy("covariates", gene, terms, np.r_[fit.mean, fit.dispersion], fit.cov_expected, fit.cov_observed, fit.log_likelihood)
+        rows += tidy(
+            "covariates",
+            gene,
+            terms,
+            np.r_[fit.mean, fit.dispersion],
+            fit.cov_expected,
+            fit.cov_observed,
+            fit.log_likelihood,
+        )
         fit = exact.fit(y, levels, levels, offset)
         both = np.kron(np.eye(2), to_terms)
-        estimate, covs = both @ np.r_[fit.mean, fit.dispersion], [both @ c @ both.T for c in (fit.cov_expected, fit.cov_observed)]
+        estimate, covs = (
+            both @ np.r_[fit.mean, fit.dispersion],
+            [both @ c @ both.T for c in (fit.cov_expected, fit.cov_observed)],
+        )
         rows += tidy("donors", gene, (donor_terms, donor_terms), estimate, *covs, fit.log_likelihood)
         fit = exact.fit(y, np.column_stack([one, age]), one[:, None], offset + 0.3 * in_b)
         terms = (["Intercept", "age"], ["Intercept"])
-        rows += tidy("fixed_effect", gene, terms, np.r_[fit.mean, fit.dispersion], fit.cov_expected, fit.cov_observed, fit.log_likelihood)
+        rows += tidy(
+            "fixed_effect",
+            gene,
+            terms,
+            np.r_[fit.mean, fit.dispersion],
+            fit.cov_expected,
+            fit.cov_observed,
+            fit.log_likelihood,
+        )
     columns = ["fit", "gene", "model", "term", "estimate", "se_expected", "se_observed", "log_likelihood"]
     pd.DataFrame(rows, columns=columns).to_csv(HERE / "exact.csv", index=False, float_format="%.16g")
     counts.join(cells).to_csv(HERE / "cells.csv", index=False)

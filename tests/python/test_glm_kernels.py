@@ -1,0 +1,210 @@
+"""The compiled kernel's builds and its plain twin solve the same problems: random ones and awkward ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from glm_cases import awkward_counts, nb_counts
+
+FIELDS = ("mean_coef", "dispersion_coef", "log_likelihood", "n_iter", "code", "expected_info", "neg_hessian")
+OK, POISSON_LIMIT, NOT_CONVERGED, ALL_ZERO = range(4)
+
+
+def cpu_has_avx2() -> bool:
+    info = Path("/proc/cpuinfo")
+    return info.exists() and all(flag in info.read_text() for flag in (" avx2", " fma"))
+
+
+def random_case(seed: int, n_cells: int, means, alphas, *, categorical: bool, dispersion: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    group, batch = rng.permutation(np.arange(n_cells) % 2), rng.permutation(np.arange(n_cells) % 3)
+    age = rng.normal(size=n_cells)
+    x = np.column_stack([np.ones(n_cells), group, batch == 1, batch == 2]).astype(float)
+    x = x if categorical else np.column_stack([x, age, rng.normal(size=n_cells)])
+    z = {"none": x[:, :0], "one": x[:, :1], "group": x[:, :2], "age": np.column_stack([x[:, 0], age])}[dispersion]
+    offset = rng.normal(0, 0.45, n_cells)
+    eta = np.log(means) + x[:, 1:] @ rng.normal(0, 0.4, (x.shape[1] - 1, len(means))) + offset[:, None]
+    return {"counts": nb_counts(rng, np.exp(eta), alphas), "x": x, "z": z, "offset": offset}
+
+
+def awkward_case() -> dict[str, np.ndarray]:
+    y, cells, _ = awkward_counts()
+    x = np.column_stack([np.ones(len(y)), cells["group"] == "b"]).astype(float)
+    return {"counts": y, "x": x, "z": x[:, :1], "offset": np.zeros(len(y))}
+
+
+def gene_offset_case() -> dict[str, np.ndarray]:
+    case = random_case(9, 150, np.array([1.0, 4.0, 20.0]), 0.5, categorical=False, dispersion="group")
+    return case | {"gene_offset": np.random.default_rng(9).normal(0, 0.5, case["counts"].shape)}
+
+
+MEANS, ALPHAS = np.exp(np.linspace(np.log(0.05), np.log(200), 24)), np.tile([0.05, 0.4, 2.0, 10.0], 6)
+CASES = {
+    "categorical": random_case(1, 400, MEANS, ALPHAS, categorical=True, dispersion="one"),
+    "continuous": random_case(2, 400, MEANS, ALPHAS, categorical=False, dispersion="one"),
+    "two-group dispersion": random_case(3, 400, MEANS, ALPHAS, categorical=True, dispersion="group"),
+    "continuous dispersion": random_case(4, 400, MEANS, ALPHAS, categorical=False, dispersion="age"),
+    "poisson": random_case(5, 400, MEANS, ALPHAS, categorical=False, dispersion="none"),
+    "few cells": random_case(6, 13, MEANS, ALPHAS, categorical=True, dispersion="one"),
+    "large counts": random_case(7, 60, np.array([1e3, 1e4, 1e5, 1e6]), np.array([0.01, 0.1, 1.0, 3.0]),
+                                categorical=False, dispersion="one"),
+    "awkward": awkward_case(),
+    "offset per gene": gene_offset_case(),
+}  # fmt: skip
+
+FIT_ALL = """
+import sys
+import numpy as np, scipy.sparse as sp
+from isthmus.glm.kernel import fit_genes
+given, out = np.load(sys.argv[1]), {}
+for name in given["names"]:
+    case = {part: given[f"{name}/{part}"] for part in ("counts", "x", "z", "offset")}
+    extra = {"gene_offset": given[f"{name}/gene_offset"]} if f"{name}/gene_offset" in given else {}
+    fits = fit_genes(sp.csr_matrix(case.pop("counts")), *case.values(), **extra)
+    out |= {f"{name}/{field}": getattr(fits, field) for field in sys.argv[3:]}
+np.savez(sys.argv[2], **out)
+"""
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory):
+    """Every case by every kernel, each in a process of its own: the choice is made once, at import."""
+    folder = tmp_path_factory.mktemp("kernels")
+    arrays = {f"{name}/{part}": array for name, case in CASES.items() for part, array in case.items()}
+    np.savez(folder / "cases.npz", names=list(CASES), **arrays)
+
+    def run(kernel: str):
+        command = [sys.executable, "-c", FIT_ALL, str(folder / "cases.npz"), str(folder / f"{kernel}.npz"), *FIELDS]
+        subprocess.run(command, check=True, env=os.environ | {"ISTHMUS_KERNEL": kernel})
+        return np.load(folder / f"{kernel}.npz")
+
+    kernels = ["reference", "baseline"] + (["avx2"] if cpu_has_avx2() else [])
+    return {kernel: run(kernel) for kernel in kernels}
+
+
+def of(fits, kernel: str, case: str) -> dict[str, np.ndarray]:
+    return {field: fits[kernel][f"{case}/{field}"] for field in FIELDS}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_baseline_and_avx2_agree(fits, case):
+    """1e-10 relative. Fused multiply-adds round otherwise, so a count of iterations may differ where a stop is near."""
+    if "avx2" not in fits:
+        pytest.skip("this processor has no AVX2 and FMA: there is one build to run")
+    one, two = of(fits, "baseline", case), of(fits, "avx2", case)
+    np.testing.assert_array_equal(one["code"], two["code"])
+    np.testing.assert_allclose(one["log_likelihood"], two["log_likelihood"], rtol=1e-10)
+    inside = well_determined(one)
+    for field in ("mean_coef", "dispersion_coef"):
+        np.testing.assert_allclose(one[field][:, inside], two[field][:, inside], rtol=1e-10, atol=1e-9, err_msg=field)
+
+
+def well_determined(fit: dict[str, np.ndarray]) -> np.ndarray:
+    """Genes whose optimum lies inside: elsewhere a parameter runs to infinity and where it is stopped means nothing."""
+    finite = np.isfinite(fit["log_likelihood"])
+    return (
+        finite
+        & (np.abs(np.nan_to_num(fit["mean_coef"])).max(0, initial=0) < 20)
+        & (np.abs(np.nan_to_num(fit["dispersion_coef"])).max(0, initial=0) < 8)
+    )
+
+
+@pytest.mark.parametrize("kernel", ["baseline", "avx2"])
+@pytest.mark.parametrize("case", CASES)
+def test_twin_and_compiled_kernel_agree(fits, kernel, case):
+    if kernel not in fits:
+        pytest.skip("this processor has no AVX2 and FMA: there is one build to run")
+    plain, compiled = of(fits, "reference", case), of(fits, kernel, case)
+    np.testing.assert_array_equal(plain["code"], compiled["code"])
+    # The log-likelihood of a gene is a sum of terms about as large as n log(mean): the last digits of large counts are
+    # noise.
+    np.testing.assert_allclose(compiled["log_likelihood"], plain["log_likelihood"], rtol=1e-8, atol=1e-7)
+    inside = well_determined(plain)
+    # Each stops with a predicted gain under 1e-8 log-likelihood units; its last step leaves an error of the square of
+    # that distance. Relative to the standard errors of these cases (0.02 to 1) that is under 1e-6.
+    for field in ("mean_coef", "dispersion_coef"):
+        np.testing.assert_allclose(compiled[field][:, inside], plain[field][:, inside], atol=1e-6, err_msg=field)
+    for field in ("expected_info", "neg_hessian"):
+        size = np.nanmax(np.abs(plain[field][inside]), axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(
+            compiled[field][inside] / size, plain[field][inside] / size, atol=1e-6, err_msg=field
+        )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_gene_is_left_unconverged(fits, case):
+    for kernel in fits:
+        assert (of(fits, kernel, case)["code"] != NOT_CONVERGED).all(), kernel
+
+
+def test_codes_of_the_awkward_genes(fits):
+    expected = [OK, ALL_ZERO, OK, POISSON_LIMIT, POISSON_LIMIT, OK, OK, OK, POISSON_LIMIT]
+    for kernel in fits:
+        np.testing.assert_array_equal(of(fits, kernel, "awkward")["code"], expected, err_msg=kernel)
+
+
+def test_the_compiled_kernel_is_the_one_that_runs():
+    """Without ISTHMUS_KERNEL a missing extension is an error, and the best build for this processor is taken."""
+    import isthmus
+
+    assert "ISTHMUS_KERNEL" not in os.environ
+    fit = isthmus.fit_glm(np.array([[1.0], [2.0], [5.0], [0.0]]), size_factors=None)
+    assert fit.kernel == ("avx2" if cpu_has_avx2() else "baseline")
+
+
+@pytest.mark.parametrize("kernel", ["reference", "baseline"])
+def test_a_kernel_can_be_forced(kernel):
+    code = "import numpy, isthmus; print(isthmus.fit_glm(numpy.arange(9.)[:, None], size_factors=None).kernel)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ISTHMUS_KERNEL": kernel},
+    )
+    assert done.stdout.strip() == kernel
+
+
+def test_an_unknown_kernel_is_an_error():
+    done = subprocess.run(
+        [sys.executable, "-c", "import numpy, isthmus; isthmus.fit_glm(numpy.ones((4, 1)), size_factors=None)"],
+        capture_output=True, text=True, check=False, env=os.environ | {"ISTHMUS_KERNEL": "quantum"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "ISTHMUS_KERNEL" in done.stderr
+    assert "quantum" in done.stderr
+
+
+def test_starts_do_not_move_the_optimum():
+    from isthmus.glm.kernel import fit_genes
+
+    case = CASES["continuous"]
+    arguments = (sp.csr_matrix(case["counts"]), case["x"], case["z"], case["offset"])
+    plain = fit_genes(*arguments)
+    n_genes = case["counts"].shape[1]
+    started = fit_genes(
+        *arguments, start_mean=np.zeros((case["x"].shape[1], n_genes)), start_dispersion=np.full((1, n_genes), -1.0)
+    )
+    np.testing.assert_allclose(started.log_likelihood, plain.log_likelihood, rtol=1e-8, atol=1e-6)
+
+
+def test_fixed_dispersion_is_kept():
+    from isthmus.glm.kernel import fit_genes
+
+    case = CASES["continuous"]
+    fixed = np.log(ALPHAS)[None]
+    arguments = (sp.csr_matrix(case["counts"]), case["x"], case["z"], case["offset"])
+    fits = fit_genes(*arguments, start_dispersion=fixed, fix_dispersion=True)
+    free = fit_genes(*arguments)
+    np.testing.assert_allclose(fits.dispersion_coef, fixed, atol=1e-12)
+    assert (fits.log_likelihood <= free.log_likelihood + 1e-6).all()
+    mu = np.exp(case["x"] @ fits.mean_coef + case["offset"][:, None])
+    score = case["x"].T @ ((case["counts"] - mu) / (1 + np.exp(fixed) * mu))
+    errors = np.sqrt(np.diagonal(np.linalg.inv(fits.expected_info), axis1=1, axis2=2)).T
+    assert np.abs(score * errors).max() < 1e-3
