@@ -4,6 +4,7 @@ import inspect
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import isthmus
@@ -42,3 +43,28 @@ def test_every_public_name_is_in_the_file():
 
 def test_pytest_does_not_collect_test_glm():
     assert isthmus.test_glm.__test__ is False
+
+
+GLM = json.loads((CONTRACT / "glm.json").read_text())
+
+
+@pytest.mark.parametrize("name", GLM["fits"])
+def test_fits_reach_the_exact_numbers(name):
+    model = GLM["fits"][name]
+    text = model.get("text")
+    fit = isthmus.fit_glm(
+        pd.DataFrame(GLM["counts"]),
+        model["design"],
+        dispersion_design=model["dispersion_design"],
+        constraints=text["python"] if text else model.get("constraints"),
+        dispersion_constraints=model.get("dispersion_constraints"),
+        cell_data=pd.DataFrame(GLM["cells"]),
+        size_factors=GLM["size_factors"],
+    )
+    table = fit.table("coefficients").set_index(["gene", "model", "term"])
+    log_likelihood = fit.table("genes").set_index("gene")["log_likelihood"]
+    for row in model["exact"]:
+        got = table.loc[(row["gene"], row["model"], row["term"]["python"])]
+        assert got["estimate"] == pytest.approx(row["estimate"], abs=1e-6)
+        assert got["se"] == pytest.approx(row["se_expected"], rel=1e-5)
+        assert log_likelihood[row["gene"]] == pytest.approx(row["log_likelihood"], rel=1e-10)

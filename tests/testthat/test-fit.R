@@ -1,0 +1,154 @@
+small_fit <- function(...) fit_quietly(small_sce(), ~ condition + age, ...)
+
+test_that("a fit is plain R and works in another process", {
+  skip_if_no_engine()
+  fit <- small_fit()
+  plain <- function(x) is.null(x) || is.atomic(x) || is.language(x) || (is.list(x) && all(vapply(x, plain, NA)))
+  expect_true(plain(unclass(fit)[c("id", "state", "facts", "call")]))
+  folder <- new_folder()
+  saveRDS(fit, file.path(folder, "fit.rds"))
+  code <- c(
+    "suppressPackageStartupMessages(library(isthmus))",
+    sprintf("fit <- readRDS('%s')", file.path(folder, "fit.rds")),
+    "stopifnot(!reticulate::py_available())", "invisible(capture.output(print(fit)))", "coef(fit) -> unused",
+    "stopifnot(!reticulate::py_available())",
+    sprintf("saveRDS(list(test_glm(fit, 'conditionB'), as.data.frame(fit), vcov(fit, gene = 2), predict(fit)), '%s')", file.path(folder, "got.rds"))
+  )
+  output <- run_r(code)
+  expect_true(file.exists(file.path(folder, "got.rds")), info = paste(output, collapse = "\n"))
+  got <- readRDS(file.path(folder, "got.rds"))
+  expect_identical(got[[1]], test_glm(fit, "conditionB"))
+  expect_identical(got[[2]], as.data.frame(fit))
+  expect_identical(got[[3]], vcov(fit, gene = 2))
+  expect_identical(got[[4]], predict(fit))
+})
+
+new_folder <- function() {
+  path <- tempfile()
+  dir.create(path)
+  path
+}
+
+test_that("save_fit() and load_fit() keep every bit", {
+  skip_if_no_engine()
+  fit <- small_fit()
+  path <- tempfile("fit")
+  expect_identical(save_fit(fit, path), path)
+  again <- load_fit(path)
+  expect_identical(again$state[names(fit$state) != "meta"], fit$state[names(fit$state) != "meta"])
+  expect_identical(test_glm(again, "age"), test_glm(fit, "age"))
+  expect_equal(predict(again, newdata = small_cells()[2:3, ]), predict(fit, newdata = small_cells()[2:3, ]))
+  expect_input_error(save_fit(fit, path), "overwrite")
+  save_fit(small_fit(size_factors = NULL), path, overwrite = TRUE)
+  expect_false(identical(coef(load_fit(path)), coef(fit)))
+  expect_input_error(load_fit(tempfile("none")))
+})
+
+test_that("methods agree with each other and with the tables", {
+  skip_if_no_engine()
+  fit <- small_fit()
+  genes <- as.data.frame(fit, table = "genes")
+  expect_identical(names(genes), c("gene", "status", "mean", "dispersion", "log_likelihood", "n_iter"))
+  expect_identical(genes$gene, rownames(small_counts()))
+  table <- as.data.frame(fit)
+  expect_identical(names(table), c("gene", "model", "term", "estimate", "se", "dependent"))
+  mean <- table[table$model == "mean" & table$term == "age", ]
+  expect_identical(mean$estimate, unname(coef(fit)[, "age"]))
+  dispersion <- table[table$model == "dispersion", ]
+  expect_identical(dispersion$estimate, unname(coef(fit, model = "dispersion")[, 1]))
+  covariance <- vcov(fit, gene = "g2")
+  expect_equal(sqrt(diag(covariance))[["age"]], mean$se[2])
+  expect_identical(dim(covariance), c(4L, 4L))
+  expect_identical(vcov(fit, gene = 2), covariance)
+  ll <- logLik(fit)
+  expect_identical(as.vector(ll), genes$log_likelihood)
+  expect_identical(attr(ll, "df"), 4L)
+  expect_identical(attr(ll, "nobs"), 40L)
+  expect_identical(nobs(fit), 40L)
+  expect_equal(AIC(fit), -2 * genes$log_likelihood + 8, ignore_attr = TRUE)
+  expect_equal(BIC(fit), -2 * genes$log_likelihood + 4 * log(40), ignore_attr = TRUE)
+  expect_identical(row.names(as.data.frame(fit, table = "genes", row.names = genes$gene)), genes$gene)
+})
+
+test_that("predictions and residuals are genes x cells", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  fit <- small_fit()
+  mean <- predict(fit)
+  expect_identical(dimnames(mean), dimnames(counts))
+  design <- model.matrix(~ condition + age, small_cells())
+  expect_equal(mean, exp(coef(fit) %*% t(design)) * rep(fit$state$size_factors, each = 12), ignore_attr = TRUE)
+  response <- residuals(fit, small_sce(), type = "response")
+  expect_equal(response, counts - mean)
+  alpha <- predict(fit, type = "dispersion")
+  expect_equal(residuals(fit, counts), response / sqrt(mean + alpha * mean^2))
+  deviance <- residuals(fit, counts, type = "deviance")
+  expect_identical(sign(deviance), sign(response))
+  quantile <- residuals(fit, counts, type = "quantile", seed = 3)
+  expect_identical(residuals(fit, as(counts, "dgCMatrix"), type = "quantile", seed = 3), quantile)
+  expect_lt(abs(mean(quantile)), 0.3)
+})
+
+test_that("a fit prints and sums up", {
+  skip_if_no_engine()
+  fit <- fit_glm(small_sce(), ~condition, size_factors = NULL)
+  expect_snapshot(print(fit))
+  expect_match(paste(capture.output(print(summary(fit))), collapse = "\n"), "condition")
+})
+
+test_that("the result of a test is a data.frame with a class", {
+  skip_if_no_engine()
+  result <- test_glm(small_fit(), "conditionB")
+  expect_s3_class(result, c("isthmus_test", "data.frame"), exact = TRUE)
+  columns <- c(
+    "gene", "contrast", "method", "mean", "estimate", "log2fc", "se", "ci_low", "ci_high", "stat", "df", "df_resid",
+    "pval", "padj", "log_likelihood", "status"
+  )
+  expect_identical(names(result), columns)
+  expect_type(result$gene, "character")
+  expect_equal(result$log2fc, result$estimate / log(2))
+  expect_equal(result$padj, p.adjust(result$pval, "BH"))
+  expect_equal(result$pval, 2 * pnorm(-abs(result$stat)))
+})
+
+test_that("contrasts, factors, options reach the engine", {
+  skip_if_no_engine()
+  fit <- fit_quietly(small_sce(), ~batch)
+  expect_identical(test_glm(fit, contrast = c(0, 1, 0, 0))$estimate, test_glm(fit, "batchb2")$estimate)
+  expect_equal(
+    test_glm(fit, contrast = "batchb3 - batchb2")$estimate, unname(coef(fit)[, "batchb3"] - coef(fit)[, "batchb2"])
+  )
+  all <- test_glm(fit, factor = "batch")
+  expect_identical(unique(all$df), 3)
+  rows <- test_glm(fit, contrast = rbind(c(0, 1, 0, 0), c(0, 0, 1, 0), c(0, 0, 0, 1)))
+  expect_equal(rows$stat, all$stat)
+  expect_identical(
+    test_glm(fit, "batchb2", alternative = "two.sided")$pval, test_glm(fit, "batchb2", alternative = "two-sided")$pval
+  )
+  one_sided <- test_glm(fit, "batchb2", alternative = "greater", reference = "t", information = "observed")
+  expect_equal(one_sided$pval, pt(-one_sided$stat, one_sided$df_resid))
+  expect_gt(min(test_glm(fit, "batchb2", lfc_threshold = 20)$pval), 0.5)
+  dispersion <- fit_quietly(small_sce(), ~1, ~condition)
+  tested <- test_glm(dispersion, "conditionB", model = "dispersion")
+  ok <- tested$status == "ok"
+  expect_equal(tested$estimate[ok], unname(coef(dispersion, model = "dispersion")[ok, 2]))
+})
+
+test_that("whole numbers may be doubles, and BiocParallel's workers are threads", {
+  skip_if_no_engine()
+  fit <- small_fit(max_iter = 50, chunk_genes = 5, n_threads = 2)
+  expect_identical(coef(fit), coef(small_fit(max_iter = 50L, n_threads = 1L)))
+  expect_identical(isthmus:::wire_number(5), 5L)
+})
+
+test_that("an unfinished fit is a warning with a class", {
+  skip_if_no_engine()
+  expect_warning(fit <- suppressMessages(fit_glm(small_sce(), ~ condition + age, max_iter = 1)), class = "isthmus_convergence_warning")
+  expect_true("not_converged" %in% fit$state$status)
+})
+
+test_that("the fit's call holds no data", {
+  skip_if_no_engine()
+  fit <- suppressMessages(do.call(fit_glm, list(small_counts(), ~1)))
+  expect_identical(fit$call$data, quote(data))
+})

@@ -1,0 +1,37 @@
+# Each SIGINT becomes an R interrupt within a second, in a loop of C++ and in one of Python. In a process of its own: an
+# interrupt that came too late would end the test run itself.
+interrupts <- function(where, times = 20L) {
+  output <- run_r(c(
+    "suppressPackageStartupMessages(library(isthmus))", "invisible(isthmus_available())",
+    sprintf("spin <- function() isthmus:::call_engine('spin', 5, where = '%s', .call = environment())", where),
+    sprintf("for (i in seq_len(%d)) {", times),
+    "  system(sprintf('(sleep 0.%d; kill -INT %d) &', 2L + i %% 4L, Sys.getpid()))",
+    "  start <- Sys.time()",
+    "  how <- tryCatch({spin(); 'finished'}, interrupt = function(e) 'interrupt', error = conditionMessage)",
+    "  waited <- as.numeric(Sys.time() - start, units = 'secs')",
+    "  cat('RESULT', if (waited > 1.6) 'late' else how, '\\n')",
+    "}"
+  ))
+  trimws(sub("RESULT", "", grep("^RESULT", output, value = TRUE)))
+}
+
+test_that("20 interrupts of 20 arrive in a C++ loop", {
+  skip_if_no_engine()
+  skip_on_os("windows")
+  expect_identical(interrupts("cpp"), rep("interrupt", 20L))
+})
+
+test_that("20 interrupts of 20 arrive in a Python loop", {
+  skip_if_no_engine()
+  skip_on_os("windows")
+  expect_identical(interrupts("python"), rep("interrupt", 20L))
+})
+
+test_that("reticulate 1.28's nameless error is an interrupt", {
+  pass <- isthmus:::let_interrupts_pass
+  signalled <- tryCatch(
+    pass(stop("RuntimeError: (Unknown exception occurred)")), interrupt = function(e) "interrupt"
+  )
+  expect_identical(signalled, "interrupt")
+  expect_error(pass(stop("KeyError: 'a'")), "KeyError")
+})

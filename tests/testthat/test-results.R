@@ -1,0 +1,63 @@
+test_that("simulate_counts() follows R's stream unless a seed is given", {
+  skip_if_no_engine()
+  set.seed(7)
+  one <- simulate_counts(20, 3)
+  two <- simulate_counts(20, 3)
+  set.seed(7)
+  again <- simulate_counts(20, 3)
+  expect_identical(SummarizedExperiment::assay(one), SummarizedExperiment::assay(again))
+  expect_false(identical(SummarizedExperiment::assay(one), SummarizedExperiment::assay(two)))
+  before <- .Random.seed
+  seeded <- simulate_counts(20, 3, seed = 4)
+  expect_identical(.Random.seed, before)
+  expect_identical(SummarizedExperiment::assay(seeded), SummarizedExperiment::assay(simulate_counts(20, 3, seed = 4)))
+  expect_identical(dim(seeded), c(3L, 20L))
+})
+
+test_that("simulated truth is found again", {
+  skip_if_no_engine()
+  x <- model.matrix(~condition, data.frame(condition = rep(c("A", "B"), each = 2000)))
+  truth <- cbind(c(2, 3, 4), c(0.5, -0.5, 0))
+  sce <- simulate_counts(design = x, coef = truth, dispersion_coef = matrix(log(0.2), 3, 1), seed = 1)
+  expect_equal(SummarizedExperiment::rowData(sce)$coef, truth, ignore_attr = TRUE)
+  fit <- fit_glm(sce, x, size_factors = NULL)
+  expect_lt(max(abs(coef(fit) - truth)), 0.06)
+  expect_lt(max(abs(coef(fit, model = "dispersion") - log(0.2))), 0.15)
+  expect_snapshot(simulate_counts(design = ~condition), error = TRUE)
+})
+
+test_that("add_results() finds genes by name and changes nothing else", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- fit_quietly(sce, ~condition)
+  test <- test_glm(fit, "conditionB")
+  more <- add_results(sce[12:1, ], test, prefix = "t_")
+  expect_identical(SummarizedExperiment::rowData(more)$t_padj, rev(test$padj))
+  expect_identical(SummarizedExperiment::assay(more), SummarizedExperiment::assay(sce)[12:1, ])
+  genes <- SummarizedExperiment::rowData(add_results(sce, fit))
+  expect_identical(genes$isthmus_status, fit$state$status)
+  expect_identical(genes[["isthmus_conditionB"]], unname(coef(fit)[, 2]))
+  fewer <- add_results(sce, test[1:3, ])
+  expect_identical(is.na(SummarizedExperiment::rowData(fewer)$isthmus_pval), rep(c(FALSE, TRUE), c(3, 9)))
+  expect_snapshot(error = TRUE, {
+    add_results(small_counts(), fit)
+    add_results(sce, 3)
+    add_results(`rownames<-`(sce, paste0("x", 1:12)), fit)
+  })
+})
+
+test_that("plots show every gene that has something to show", {
+  skip_if_no_engine()
+  skip_if_not_installed("ggplot2")
+  fit <- fit_quietly(small_sce(), ~condition)
+  test <- test_glm(fit, "conditionB")
+  volcano <- plot(test, label = 2)
+  expect_s3_class(volcano, "ggplot")
+  drawn <- ggplot2::ggplot_build(volcano)$data
+  expect_identical(nrow(drawn[[1]]), sum(!is.na(test$pval)))
+  expect_identical(nrow(drawn[[2]]), 2L)
+  expect_equal(sort(drawn[[1]]$y), sort(-log10(test$pval)))
+  dispersion <- ggplot2::ggplot_build(plot(fit))$data[[1]]
+  genes <- as.data.frame(fit, table = "genes")
+  expect_equal(sort(10^dispersion$y), sort(genes$dispersion[which(genes$dispersion > 0)]))
+})
