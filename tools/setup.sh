@@ -89,7 +89,8 @@ pip_install() { .venv/bin/pip install -q --disable-pip-version-check "$@" 2>&1 |
 install_engine() {
   local want pins extras=$extras_demo stamp=engine-demo
   [ "$level" = demo ] || { extras=$extras_test; stamp=engine-test; }
-  want=$(hash_of "$PWD $(.venv/bin/python -V)" CMakeLists.txt pyproject.toml DESCRIPTION R/constraints.R inst/constraints cpp)
+  # The names of the Python files count, not their text: an editable install lists the modules that exist.
+  want=$(hash_of "$PWD $(.venv/bin/python -V) $(find python -name '*.py' | LC_ALL=C sort)" CMakeLists.txt pyproject.toml DESCRIPTION R/constraints.R inst/constraints cpp)
   # The extension lies in python/isthmus, where reticulate finds it too (CMakeLists.txt says why).
   if compgen -G 'python/isthmus/_core*.so' >/dev/null && { is_done engine-test "$want" || is_done $stamp "$want"; }; then return 0; fi
   pins=$(constraints)
