@@ -468,7 +468,7 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
 def _dense_block(values: Any, rows: slice) -> np.ndarray:
     block = values[rows]
     if isinstance(block, np.ma.MaskedArray):
-        block = block.astype(np.float64).filled(np.nan)
+        block = np.ma.filled(block.astype(np.float64), np.nan)
     return _kept_dtype(np.asarray(block))
 
 

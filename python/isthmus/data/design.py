@@ -157,9 +157,6 @@ def design_matrix(
     if not isinstance(cell_data, pd.DataFrame):
         msg = f"`data` must be an AnnData or a DataFrame with one row per cell; got {type(data).__name__}."
         raise InputError(msg)
-    if not isinstance(formula, str):
-        msg = f"`formula` must be a string such as '~ condition'; got {type(formula).__name__}."
-        raise InputError(msg)
     design = read_design(
         formula, len(cell_data), cell_data, argument="formula", as_numeric=as_numeric, as_categorical=as_categorical
     )
@@ -312,7 +309,10 @@ def _floats(values: Any, argument: str) -> np.ndarray:
             raise InputError(msg)
         return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     try:
-        return np.ascontiguousarray(np.asarray(values), dtype=np.float64)
+        array = np.asarray(values)
+        if array.ndim == 0:
+            raise TypeError
+        return np.ascontiguousarray(array, dtype=np.float64)
     except (TypeError, ValueError):
         msg = (
             f"`{argument}` must be a formula or a matrix of numbers, cells x terms; got {type(values).__name__}. Did "
@@ -426,7 +426,9 @@ def _formula_rows(design: Design, newdata: pd.DataFrame) -> np.ndarray:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             typed[name] = _known_levels(newdata[name], name, tuple(frame[name].cat.categories))
         else:
-            typed[name] = pd.to_numeric(newdata[name].astype(object), errors="coerce").to_numpy(dtype=np.float64)
+            numbers = pd.to_numeric(newdata[name].astype(object), errors="coerce").to_numpy(dtype=np.float64)
+            whole = frame[name].dtype.kind == "i" and bool(np.all(numbers == np.floor(numbers)))
+            typed[name] = numbers.astype(np.int64) if whole else numbers
     evaluated = formulas.evaluate_again(model_spec, pd.DataFrame(typed, index=newdata.index), argument="newdata")
     return np.asarray(evaluated, dtype=np.float64)
 

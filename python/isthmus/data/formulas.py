@@ -47,7 +47,7 @@ def parse(text: str, *, argument: str) -> Any:
         msg = f"`{argument}` must not hold offset(); got '{text}'. Pass the values as `offset=` (natural log)."
         raise InputError(msg)
     try:
-        formula = Formula(text)
+        formula = Formula(text if text.strip() else "0")  # formulaic reads an empty text as '1'
     except FormulaicError as error:
         msg = (
             f"`{argument}` must be a formula such as '~ condition + batch'; got '{text}', which cannot be read: "
@@ -111,7 +111,7 @@ def _names_in(factor: Any) -> list[str]:
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     # Q("name with spaces") looks a column up by a string
     names += [
-        node.args[0].value
+        str(node.args[0].value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -136,7 +136,8 @@ def typed_columns(
     as_categorical: Sequence[str] = (),
     cell_names: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """The named columns, numeric ones as float64 and everything else as categories; no missing values, no empty or
+    """The named columns, numeric ones as float64 or int64 and everything else as categories; no missing values, no
+    empty or
     lonely level.
 
     Logical columns are categories (levels False, True), as in R. A number listed in `as_categorical` gets its levels
@@ -219,7 +220,9 @@ def _finite(column: pd.Series, name: str, argument: str, cell_names: np.ndarray 
             f"{cells_where(~np.isfinite(values), cell_names)}. Drop those cells."
         )
         raise InputError(msg)
-    return values
+    # Whole numbers stay whole, so that C(plate) names its levels 2 and 10, not 2.0 and 10.0; 64 bits, so that squares
+    # fit.
+    return values.astype(np.int64) if pd.api.types.is_integer_dtype(column.dtype) else values
 
 
 def as_factor(column: pd.Series) -> pd.Categorical:

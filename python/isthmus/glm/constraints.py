@@ -205,7 +205,8 @@ def _choose_dependent(rows: np.ndarray, preferred: Sequence[int]) -> list[int]:
     """Columns D with R[:, D] well-conditioned: the preferred ones as far as they are independent, then the best of
     the others."""
     n_rows = rows.shape[0]
-    basis, chosen = np.empty((n_rows, 0)), []
+    basis = np.empty((n_rows, 0))
+    chosen: list[int] = []
     for j in dict.fromkeys(preferred):
         rest = rows[:, j] - basis @ (basis.T @ rows[:, j])
         rest = rest - basis @ (basis.T @ rest)

@@ -26,7 +26,7 @@ class Alias:
 
 def triangular(matrix: np.ndarray) -> np.ndarray:
     """A small matrix with the same linear relations between its columns: R of X = Q R."""
-    return np.linalg.qr(matrix, mode="r") if matrix.shape[0] > matrix.shape[1] else matrix
+    return np.asarray(np.linalg.qr(matrix, mode="r")) if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 def aliases(matrix: np.ndarray, tolerance: float = TOLERANCE) -> list[Alias]:

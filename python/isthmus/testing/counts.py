@@ -126,6 +126,11 @@ def _settle_genes(n_genes: int, *coefficients: Any) -> int:
 def _design(spec: Any, n_cells: int, argument: str) -> Design:
     if spec is None:
         return Design(np.ones((n_cells, 1)), ("Intercept",), {"Intercept": (0,)})
+    if isinstance(spec, str) and spec.replace(" ", "") not in {"~1", "1"}:
+        msg = (
+            f"`{argument}` must be a matrix with one row per cell, or None; got '{spec}'. Make it with design_matrix()."
+        )
+        raise InputError(msg)
     return read_design(spec, n_cells, None, argument=argument)
 
 
@@ -177,14 +182,15 @@ def _draw(
     blocks = []
     for start in range(0, n_genes, step):
         genes = slice(start, start + step)
-        rate = np.exp(x @ a[:, genes]) * factors[:, None]
+        with np.errstate(over="ignore"):  # an infinite mean is refused with its sentence
+            rate = np.exp(x @ a[:, genes]) * factors[:, None]
         if not (rate <= _LARGEST_MEAN).all():
             msg = (
                 f"`coef` and `design` must give means up to {_LARGEST_MEAN:g}; got {rate.max():.3g}. Coefficients "
                 "are on natural log scale."
             )
             raise InputError(msg)
-        with np.errstate(invalid="ignore"):  # 0 * -inf for a Poisson gene with a zero in its design
+        with np.errstate(invalid="ignore", over="ignore"):  # 0 * -inf for a Poisson gene with a zero in its design
             alpha = np.exp(z @ b[:, genes])
         if np.isnan(alpha).any() or np.isinf(alpha).any():
             msg = (
