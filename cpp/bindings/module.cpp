@@ -1,7 +1,9 @@
 // Python's view of the kernel. Bindings check shapes, release the interpreter and call; they hold no mathematics.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <optional>
 #include <string>
 
 #include "isthmus/parallel.hpp"
@@ -37,19 +39,33 @@ bool python_interrupted() {
     return PyErr_CheckSignals() != 0;
 }
 
+// Tell Python how many genes are done. True if it raised: the error is set and the fit must end.
+bool report_progress(const py::object& progress, int finished) {
+    if (progress.is_none()) return false;
+    const py::gil_scoped_acquire gil;
+    try {
+        progress(finished);
+    } catch (py::error_already_set& error) {
+        error.restore();
+        return true;
+    }
+    return false;
+}
+
 struct Output {
-    Doubles mean_coef, dispersion_coef, log_likelihood, expected_info, neg_hessian, decrement, min_mean, min_dispersion, mean_dispersion;
+    Doubles mean_coef, dispersion_coef, log_likelihood, expected_info, neg_hessian, decrement, gradient, min_mean, min_dispersion, max_dispersion, mean_dispersion;
     py::array_t<std::int32_t> n_iter, code;
 
     Output(py::ssize_t genes, py::ssize_t f, py::ssize_t q)
         : mean_coef({genes, f}), dispersion_coef({genes, q}), log_likelihood(genes), expected_info({genes, f, f}),
-          neg_hessian({genes, f + q, f + q}), decrement(genes), min_mean(genes), min_dispersion(genes), mean_dispersion(genes),
+          neg_hessian({genes, f + q, f + q}), decrement(genes), gradient({genes, f + q}), min_mean(genes), min_dispersion(genes), max_dispersion(genes), mean_dispersion(genes),
           n_iter(genes), code(genes) {}
 
     isthmus::Results view() {
-        return {mean_coef.mutable_data(),     dispersion_coef.mutable_data(), log_likelihood.mutable_data(), expected_info.mutable_data(),
-                neg_hessian.mutable_data(),   decrement.mutable_data(),       min_mean.mutable_data(),       min_dispersion.mutable_data(),
-                mean_dispersion.mutable_data(), n_iter.mutable_data(),        code.mutable_data()};
+        return {mean_coef.mutable_data(), dispersion_coef.mutable_data(), log_likelihood.mutable_data(), expected_info.mutable_data(),
+                neg_hessian.mutable_data(), decrement.mutable_data(), gradient.mutable_data(), min_mean.mutable_data(),
+                min_dispersion.mutable_data(), max_dispersion.mutable_data(), mean_dispersion.mutable_data(), n_iter.mutable_data(),
+                code.mutable_data()};
     }
 
     py::dict dict() const {
@@ -60,9 +76,11 @@ struct Output {
         out["expected_info"] = expected_info;
         out["neg_hessian"] = neg_hessian;
         out["decrement"] = decrement;
-        out["min_mean"] = min_mean;
-        out["min_dispersion"] = min_dispersion;
-        out["mean_dispersion"] = mean_dispersion;
+        out["gradient"] = gradient;
+        out["min_mu"] = min_mean;
+        out["min_alpha"] = min_dispersion;
+        out["max_alpha"] = max_dispersion;
+        out["mean_alpha"] = mean_dispersion;
         out["n_iter"] = n_iter;
         out["code"] = code;
         return out;
@@ -109,18 +127,24 @@ void check_counts(const Counts& c) {
             "`indptr`, `indices` and `data` must be contiguous.");
 }
 
-// The free parameters to start from, genes x parameters, or none.
-const double* start_values(const py::object& start, py::ssize_t genes, py::ssize_t columns, const std::string& name) {
-    if (start.is_none()) return nullptr;
-    const auto a = py::cast<py::array_t<double, py::array::c_style>>(start);
-    require(a.ndim() == 2 && a.shape(0) == genes && a.shape(1) == columns, "`" + name + "` must be genes x free parameters.");
-    return a.data();
+using MaybeDoubles = std::optional<py::array_t<double, py::array::c_style | py::array::forcecast>>;
+
+const double* vector_or_null(const MaybeDoubles& values, std::int64_t n, const std::string& name) {
+    if (!values) return nullptr;
+    require(values->ndim() == 1 && values->shape(0) == n, "`" + name + "` must have one value per cell.");
+    return values->data();
 }
 
-void set_gene_offset(const py::object& gene_offset, std::int64_t n_cells, int genes, isthmus::Problem& p) {
-    if (gene_offset.is_none()) return;
-    const auto a = py::cast<Doubles>(gene_offset);
-    const isthmus::MatrixView view = matrix_view(a, "gene_offset");
+// The free parameters to start from, genes x parameters, or none.
+const double* start_values(const MaybeDoubles& start, py::ssize_t genes, py::ssize_t columns, const std::string& name) {
+    if (!start) return nullptr;
+    require(start->ndim() == 2 && start->shape(0) == genes && start->shape(1) == columns, "`" + name + "` must be genes x free parameters.");
+    return start->data();
+}
+
+void set_gene_offset(const std::optional<Doubles>& gene_offset, std::int64_t n_cells, int genes, isthmus::Problem& p) {
+    if (!gene_offset) return;
+    const isthmus::MatrixView view = matrix_view(*gene_offset, "gene_offset");
     require(view.rows == n_cells && view.columns == genes, "`gene_offset` must be cells x genes.");
     p.gene_offset = view.data;
     p.gene_offset_cell_stride = view.row_stride;
@@ -128,16 +152,17 @@ void set_gene_offset(const py::object& gene_offset, std::int64_t n_cells, int ge
 }
 
 py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene, int last_gene, const Doubles& x,
-                   const Doubles& z, const py::array_t<double, py::array::c_style>& offset, const py::object& gene_offset,
-                   const py::object& start_mean, const py::object& start_dispersion, bool fix_dispersion, int max_iter, double tol,
-                   int n_threads, const std::string& kernel) {
+                   const Doubles& z, const py::array_t<double, py::array::c_style | py::array::forcecast>& offset, const MaybeDoubles& dispersion_offset,
+                   const std::optional<Doubles>& gene_offset, const MaybeDoubles& start_mean, const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol,
+                   int n_threads, const std::string& kernel, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
     const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
     check_counts(counts);
     require(zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows, "`x`, `z` and `offset` must have one row per cell.");
     require(n_threads >= 1, "`n_threads` must be at least 1.");
     const isthmus::Kernel chosen = kernel_by_name(kernel);
-    const isthmus::CellLayout cells = isthmus::lay_out_cells(xv, zv, offset.data());
+    const double* fixed = vector_or_null(dispersion_offset, xv.rows, "dispersion_offset");
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(xv, zv, offset.data(), fixed);
     const isthmus::CountLayout layout = lay_out_any(counts, cells);
     isthmus::Problem problem = isthmus::make_problem(cells, layout, xv.rows);
     set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
@@ -152,7 +177,8 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     bool ok = false;
     {
         const py::gil_scoped_release release;
-        ok = isthmus::fit_genes(chosen, problem, results, layout.most_nonzero, n_threads, finished, python_interrupted);
+        ok = isthmus::fit_genes(chosen, problem, results, layout.most_nonzero, n_threads, finished,
+                                [&] { return report_progress(progress, finished) || python_interrupted(); });
     }
     if (!ok) throw py::error_already_set();
     py::dict out = output.dict();
@@ -181,9 +207,10 @@ void spin(double seconds) {
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Compiled kernels of isthmus. Call them through the typed wrappers in isthmus.glm.kernel.";
     m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"), py::arg("first_gene"),
-          py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"), py::arg("gene_offset").none(true),
+          py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"), py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true),
           py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"), py::arg("max_iter"),
-          py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
+          py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
+          "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     py::list kernels;
     kernels.append("baseline");

@@ -29,13 +29,16 @@ static inline void set_dispersion(const Problem& p, RowRegression r, double alph
     clear(b, p.dispersion.n_columns);
     clear(r.gram, p.dispersion.n_columns * p.dispersion.n_columns);
     clear(r.rhs, p.dispersion.n_columns);
-    for (int level = 0; level < p.n_levels; ++level) add_row(p.dispersion, p.stratum_of_level[level], 1.0, log1(alpha), r);
+    for (int level = 0; level < p.n_levels; ++level) {
+        const int stratum = p.stratum_of_level[level];
+        add_row(p.dispersion, stratum, 1.0, log1(alpha) - p.dispersion.fixed_row[stratum], r);
+    }
     solve_rows(p.dispersion.n_columns, r, b);
 }
 
 static inline void fit_joint(const Problem& p, const Gene& g, Workspace& w, RowRegression r, double moment, GeneFit& fit) {
     const int f = p.mean.n_columns;
-    const bool one_dispersion = p.n_levels == 1 && p.dispersion.n_continuous == 0 && p.dispersion.n_columns == 1;
+    const bool one_dispersion = p.n_levels == 1 && !varies_within_strata(p.dispersion) && p.dispersion.n_columns == 1;
     double exposure = 0;
     for (int s = 0; s < p.n_strata; ++s) exposure += g.stratum_exposure[s];
     const double typical_mean = exposure > 0 ? g.total / p.n_cells : 0;
@@ -61,12 +64,12 @@ static inline void copy(const double* from, std::int64_t n, double* to) {
 // Evaluate once more at the optimum, with what the standard errors need.
 static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, int gene, const Results& out) {
     const int f = p.mean.n_columns, q = p.dispersion.n_columns, width = f + q;
-    Summary summary{out.expected_info + static_cast<std::int64_t>(gene) * f * f, 1e300, 0, 1e300, 0};
+    Summary summary{out.expected_info + static_cast<std::int64_t>(gene) * f * f, 1e300, 1e300, 0, 0, 0};
     clear(summary.expected, f * f);
     Point& at = fit.search.now;
     evaluate(p, g, w, at.theta, fit.poisson, at.d, &summary);
     // Everything is poisson where every dispersion has become too small to show: refit on the bound itself.
-    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && summary.max_dispersion < 1e-7) {
+    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && summary.max_excess < 1e-7) {
         double moment = 0;
         if (poisson_limit(p, g, w, fit, moment)) {
             report(p, g, w, fit, gene, out);
@@ -79,11 +82,13 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
     copy(at.d.curvature, static_cast<std::int64_t>(width) * width, out.neg_hessian + static_cast<std::int64_t>(gene) * width * width);
     const bool limit = fit.poisson && q > 0;
     for (int c = 0; limit && c < q; ++c) out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
+    copy(at.d.gradient, width, out.gradient + static_cast<std::int64_t>(gene) * width);
     out.log_likelihood[gene] = at.d.value + g.constant;
     out.decrement[gene] = absolute(fit.search.decrement);
     out.min_mean[gene] = summary.min_mean;
     out.min_dispersion[gene] = fit.poisson ? 0 : summary.min_dispersion;
-    out.mean_dispersion[gene] = fit.poisson ? 0 : summary.mean_dispersion;
+    out.max_dispersion[gene] = fit.poisson ? 0 : summary.max_dispersion;
+    out.mean_dispersion[gene] = fit.poisson ? 0 : summary.mean_dispersion / p.n_cells;
     out.n_iter[gene] = fit.search.n_iter;
     out.code[gene] = fit.code;
 }
@@ -97,8 +102,9 @@ static inline void report_all_zero(const Problem& p, int gene, const Results& ou
     fill(out.mean_coef + g * f, f);
     fill(out.dispersion_coef + g * q, q);
     fill(out.expected_info + g * f * f, f * f);
+    fill(out.gradient + g * (f + q), f + q);
     fill(out.neg_hessian + g * (f + q) * (f + q), (f + q) * (f + q));
-    double* const scalars[] = {out.log_likelihood, out.decrement, out.min_mean, out.min_dispersion, out.mean_dispersion};
+    double* const scalars[] = {out.log_likelihood, out.decrement, out.min_mean, out.min_dispersion, out.max_dispersion, out.mean_dispersion};
     for (double* x : scalars) x[gene] = nan;
     out.n_iter[gene] = 0;
     out.code[gene] = gene_all_zero;

@@ -36,8 +36,11 @@ struct Gene {
     CountTail* level;       // (n_levels), for designs whose dispersion is constant within a level
 };
 
+// Does the predictor differ between cells of a stratum?
+static inline bool varies_within_strata(const StratifiedDesign& d) { return d.n_continuous > 0 || d.fixed_cell; }
+
 static inline double row_product(const StratifiedDesign& d, int stratum, const double* coef) {
-    double out = 0;
+    double out = d.fixed_row[stratum];
     for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e) out += d.entry_value[e] * coef[d.entry_column[e]];
     return out;
 }
@@ -180,7 +183,7 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     read_totals(p, g);
     g.constant = -log_factorials(g);
     g.level = arena.take<CountTail>(p.n_levels);
-    if (p.dispersion.n_columns == 0 || p.dispersion.n_continuous > 0) return;
+    if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion)) return;
     double* histogram = arena.take<double>(longest_tail + 1);
     for (int r = 0; r < p.n_levels; ++r) read_tail(p, g, r, histogram, g.level[r], arena);
 }

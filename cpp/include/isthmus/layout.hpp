@@ -72,12 +72,13 @@ inline int most_strata(std::int64_t n_cells, std::int64_t n_columns) {
 
 struct DesignLayout {
     std::vector<int> continuous_column, entry_start, entry_column;
-    std::vector<double> entry_value, column_reach;
-    Aligned<double> continuous;
+    std::vector<double> entry_value, column_reach, fixed_row;
+    Aligned<double> continuous, fixed_cell;
 
     StratifiedDesign view() const {
         return {static_cast<int>(column_reach.size()), static_cast<int>(continuous_column.size()), continuous_column.data(),
-                continuous.data(), entry_start.data(), entry_column.data(), entry_value.data(), column_reach.data()};
+                continuous.data(), entry_start.data(), entry_column.data(), entry_value.data(), column_reach.data(), fixed_row.data(),
+                fixed_cell.data()};
     }
 };
 
@@ -132,6 +133,18 @@ inline void place_design(const MatrixView& m, const std::vector<char>& categoric
         for (std::size_t i = 0; i < n; ++i) out.continuous[k * n + i] = cells.cell[i] < 0 ? 0.0 : m(cells.cell[i], out.continuous_column[k]);
 }
 
+// The part of the dispersion predictor that has no parameter: once a stratum, or once a cell where it differs within strata.
+inline void place_fixed(const double* fixed, bool categorical, const CellLayout& cells, DesignLayout& out) {
+    out.fixed_row.assign(static_cast<std::size_t>(cells.n_strata()), 0.0);
+    if (!fixed) return;
+    if (categorical) {
+        for (int s = 0; s < cells.n_strata(); ++s) out.fixed_row[s] = fixed[cells.any_cell_of_stratum[s]];
+        return;
+    }
+    out.fixed_cell = Aligned<double>(static_cast<std::size_t>(cells.n_padded));
+    for (int i = 0; i < cells.n_padded; ++i) out.fixed_cell[i] = cells.cell[i] < 0 ? 0.0 : fixed[cells.cell[i]];
+}
+
 inline void place_offset(const double* offset, CellLayout& out) {
     const std::size_t n = static_cast<std::size_t>(out.n_padded);
     out.offset = Aligned<double>(n);
@@ -152,7 +165,7 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
         auto same = [&](int other) {
             for (std::int64_t c = 0; c < z.columns; ++c)
                 if (categorical[c] && z(out.any_cell_of_stratum[s], c) != z(out.any_cell_of_stratum[other], c)) return false;
-            return true;
+            return out.dispersion.fixed_row[s] == out.dispersion.fixed_row[other];
         };
         const auto found = std::find_if(out.stratum_of_level.begin(), out.stratum_of_level.end(), same);
         out.level_of_stratum.push_back(static_cast<int>(found - out.stratum_of_level.begin()));
@@ -161,7 +174,7 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
     out.n_levels = static_cast<int>(out.stratum_of_level.size());
 }
 
-inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset) {
+inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset, const double* dispersion_offset) {
     std::vector<int> stratum(static_cast<std::size_t>(x.rows), 0);
     int n_strata = 1;
     const int most = most_strata(x.rows, x.columns + z.columns);
@@ -171,10 +184,14 @@ inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const 
         return categorical;
     };
     const std::vector<char> x_categorical = split(x), z_categorical = split(z);
+    const MatrixView fixed{dispersion_offset, x.rows, 1, 1, 1};
+    const bool fixed_categorical = !dispersion_offset || refine_strata(fixed, 0, most, stratum, n_strata);
     CellLayout out;
     place_cells(stratum, n_strata, out);
     place_design(x, x_categorical, out, out.mean);
     place_design(z, z_categorical, out, out.dispersion);
+    place_fixed(nullptr, true, out, out.mean);
+    place_fixed(dispersion_offset, fixed_categorical, out, out.dispersion);
     place_offset(offset, out);
     find_levels(z, z_categorical, out);
     return out;

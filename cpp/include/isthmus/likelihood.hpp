@@ -28,9 +28,8 @@ struct Derivatives {
 struct Summary {
     double* expected;        // (f, f) Fisher information of the mean model
     double min_mean;
-    double mean_dispersion;
-    double min_dispersion;   // over strata, alpha * sum mu^2 / sum mu: how far the stratum is from Poisson
-    double max_dispersion;
+    double min_dispersion, max_dispersion, mean_dispersion;
+    double max_excess;       // over strata, alpha * sum mu^2 / sum mu: how far from Poisson the furthest is
 };
 
 // Sums over the cells of one stratum. Index 0 stands for the stratum's own row, 1.. for the continuous columns.
@@ -244,6 +243,12 @@ static inline int add_counts(const Problem& p, const Gene& g, const Block& b, in
     return k;
 }
 
+static inline void note_dispersion(double alpha, int cells, Summary& out) {
+    out.min_dispersion = smaller(out.min_dispersion, alpha);
+    out.max_dispersion = larger(out.max_dispersion, alpha);
+    out.mean_dispersion += cells * alpha;
+}
+
 static inline void add_expected(const Problem& p, const Block& b, int first, int n, StratumSums& s, Summary& out) {
     Pack total{}, square{};
     for (int i = 0; i < n; i += pack_lanes) {
@@ -338,6 +343,8 @@ static inline void varying_stratum(const Problem& p, const Gene& g, const Worksp
         const int n = p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, a, w.block.mu);
         for (int i = 0; i < n; ++i) w.block.alpha[i] = base_zeta;
+        if (z.fixed_cell)
+            for (int i = 0; i < n; ++i) w.block.alpha[i] += z.fixed_cell[first + i];
         add_columns(z, p.n_padded, first, n, b, w.block.alpha);
         for (int i = 0; i < n; i += pack_lanes)
             store(w.block.alpha + i, exp_pack(at_least(at_most(load(w.block.alpha + i), max_log_dispersion), min_log_dispersion)));
@@ -355,11 +362,10 @@ static inline void varying_stratum(const Problem& p, const Gene& g, const Worksp
                 store(w.block.work + i, load(w.block.cross + i) * load(x + c * static_cast<std::int64_t>(p.n_padded) + i));
             add_weighted(w.block.work, zx, p.n_padded, z.n_continuous, n, s.cross + (c + 1) * m);
         }
-        if (summary) {
-            add_expected(p, w.block, first, n, s, *summary);
-            for (int i = 0; i < n; ++i)
-                if (p.cell_of_position[first + i] >= 0) summary->mean_dispersion += w.block.alpha[i];
-        }
+        if (!summary) continue;
+        for (int i = 0; i < n; ++i)
+            if (p.cell_of_position[first + i] >= 0) note_dispersion(w.block.alpha[i], 1, *summary);
+        add_expected(p, w.block, first, n, s, *summary);
     }
 }
 
@@ -384,13 +390,13 @@ static inline void add_levels(const Problem& p, const Gene& g, const double* b, 
     }
 }
 
-static inline void summarise_stratum(const Problem& p, int stratum, double alpha, const StratumSums& s, Summary& out) {
-    int cells = 0;
-    for (int i = p.stratum_start[stratum]; i < p.stratum_start[stratum + 1]; ++i) cells += p.cell_of_position[i] >= 0;
-    if (p.dispersion.n_continuous == 0) out.mean_dispersion += cells * alpha;
-    const double distance = s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0;
-    out.min_dispersion = smaller(out.min_dispersion, distance);
-    out.max_dispersion = larger(out.max_dispersion, distance);
+// How far a stratum is from Poisson: alpha sum mu^2 / sum mu, the excess of the variance over the mean.
+static inline double excess(double alpha, const StratumSums& s) { return s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0; }
+
+static inline int real_cells(const Problem& p, int stratum) {
+    int n = 0;
+    for (int i = p.stratum_start[stratum]; i < p.stratum_start[stratum + 1]; ++i) n += p.cell_of_position[i] >= 0;
+    return n;
 }
 
 // Evaluate at theta = (a, b). `poisson`: alpha = 0 everywhere, and the dispersion's derivatives are zero.
@@ -398,7 +404,7 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
                             Summary* summary = nullptr) {
     const int f = p.mean.n_columns, width = f + p.dispersion.n_columns;
     const int k = 1 + p.mean.n_continuous, m = 1 + p.dispersion.n_continuous;
-    const bool varying = !poisson && p.dispersion.n_continuous > 0;
+    const bool varying = !poisson && varies_within_strata(p.dispersion);
     clear(out.gradient, width);
     clear(out.curvature, width * width);
     double linear = g.offset_total;
@@ -416,7 +422,8 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
         scatter_square(p.mean, s, w.sums.he, out.curvature, width);
         if (summary) {
             scatter_square(p.mean, s, w.sums.ee, summary->expected, f);
-            summarise_stratum(p, s, varying ? clamped_dispersion(p, s, theta + f) : alpha, w.sums, *summary);
+            summary->max_excess = larger(summary->max_excess, excess(varying ? summary->max_dispersion : alpha, w.sums));
+            if (!varying) note_dispersion(alpha, real_cells(p, s), *summary);
         }
         if (poisson) continue;
         scatter_vector(p.dispersion, s, w.sums.gz, out.gradient + f);
@@ -424,7 +431,6 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
         scatter_cross(p, s, w.sums.cross, out.curvature, width);
     }
     if (!poisson && !varying) add_levels(p, g, theta + f, out);
-    if (summary) summary->mean_dispersion /= p.n_cells;
 }
 
 // Half of sum (y - mu)^2 - y: the derivative of the log-likelihood by alpha at alpha = 0 (Dean & Lawless 1989), and sum mu^2.

@@ -48,7 +48,9 @@ static inline Search make_search(int width, Arena& arena) {
     return s;
 }
 
-static inline double noise(const Derivatives& d) { return 4e-15 * (1 + d.magnitude); }
+// What rounding leaves uncertain in a value, and how far apart two evaluations of the same point may lie.
+static inline double noise(const Derivatives& d) { return 2e-16 * (1 + d.magnitude); }
+static inline double slack(const Derivatives& d) { return 10 * noise(d); }
 
 static inline bool solve_block(const double* curvature, int width, int first, int n, const double* gradient, double* work, double* out) {
     double* block = work;
@@ -108,7 +110,7 @@ static inline bool climb(const Problem& p, const Gene& g, Workspace& w, Model mo
     for (int h = 0; h < most_halvings; ++h, step *= h < 4 ? 0.5 : 0.25) {
         for (int i = 0; i < width; ++i) s.trial.theta[i] = s.now.theta[i] + step * s.direction[i];
         evaluate(p, g, w, s.trial.theta, model == poisson_model, s.trial.d);
-        if (s.trial.d.value >= s.now.d.value + 1e-4 * step * slope - noise(s.now.d)) {
+        if (s.trial.d.value >= s.now.d.value + 1e-4 * step * slope - slack(s.now.d)) {
             swap_points(s);
             return true;
         }
@@ -122,6 +124,11 @@ static inline bool sliding_to_poisson(const Problem& p, const Point& at, double 
     return inner(at.d.gradient + f, at.theta + f, p.dispersion.n_columns) > 0 && clamped_dispersion(p, 0, at.theta + f) * typical_mean < 1e-2;
 }
 
+// The last step: it promises too little to be checked against the value, and still doubles the digits of the estimates.
+static inline void take_step(Search& s, int width) {
+    for (int i = 0; i < width; ++i) s.now.theta[i] += s.direction[i];
+}
+
 static inline Outcome maximise(const Problem& p, const Gene& g, Workspace& w, Model model, bool watch_poisson, double typical_mean,
                                Search& s) {
     const int f = p.mean.n_columns, width = f + p.dispersion.n_columns;
@@ -133,14 +140,19 @@ static inline Outcome maximise(const Problem& p, const Gene& g, Workspace& w, Mo
         if (!joint && !block_direction(s.now, f, width, model, s.work, s.direction)) return stalled;
         s.decrement = 0.5 * inner(s.now.d.gradient, s.direction, width);
         shorten(p, s.direction);
-        if (absolute(s.decrement) <= larger(p.tol, noise(s.now.d))) return converged;
+        if (absolute(s.decrement) <= larger(p.tol, noise(s.now.d))) {
+            if (joint) take_step(s, width);
+            return converged;
+        }
         if (watch_poisson && sliding_to_poisson(p, s.now, typical_mean)) return near_poisson;
         if (s.n_iter >= p.max_iter) return out_of_iterations;
         ++s.n_iter;
         if (climb(p, g, w, model, s)) continue;
-        if (!joint || !block_direction(s.now, f, width, model, s.work, s.direction)) return stalled;
+        // What cannot climb although little is left to gain has met the noise.
+        const Outcome end = absolute(s.decrement) <= slack(s.now.d) ? converged : stalled;
+        if (!joint || !block_direction(s.now, f, width, model, s.work, s.direction)) return end;
         shorten(p, s.direction);
-        if (!climb(p, g, w, model, s)) return stalled;
+        if (!climb(p, g, w, model, s)) return end;
     }
 }
 

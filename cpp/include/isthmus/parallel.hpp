@@ -14,7 +14,7 @@
 namespace isthmus {
 
 // Runs `work(thread)` on n threads. The calling thread only waits, and every 20 ms asks `interrupted()` (the workers never do:
-// only the thread that Python started may look for Ctrl-C). Returns false if it was interrupted; `stop` tells the workers.
+// only the thread that Python called from may look for Ctrl-C or report progress). Returns false if it was interrupted; `stop` tells the workers.
 template <class Work, class Interrupted>
 bool run_threads(int n, std::atomic<bool>& stop, Work&& work, Interrupted&& interrupted) {
     std::mutex mutex;

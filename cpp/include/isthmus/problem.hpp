@@ -30,6 +30,8 @@ struct StratifiedDesign {
     const int* entry_column;
     const double* entry_value;
     const double* column_reach;     // (n_columns) largest absolute value: bounds the change of the predictor in a step
+    const double* fixed_row;        // (n_strata) a part of the predictor with no parameter ...
+    const double* fixed_cell;       // (n_padded) ... or null; the same where it differs within strata
 };
 
 struct Problem {
@@ -73,9 +75,11 @@ struct Results {
     double* expected_info;    // (n_genes, f, f) mean block
     double* neg_hessian;      // (n_genes, f + g, f + g)
     double* decrement;        // (n_genes) predicted gain of one more Newton step, in log-likelihood
+    double* gradient;         // (n_genes, f + g)
     double* min_mean;         // (n_genes) smallest fitted mean over cells
-    double* min_dispersion;   // (n_genes) smallest of alpha x (a typical mean) over strata
-    double* mean_dispersion;  // (n_genes) alpha averaged over cells
+    double* min_dispersion;   // (n_genes) smallest, largest and average alpha over cells
+    double* max_dispersion;
+    double* mean_dispersion;
     std::int32_t* n_iter;
     std::int32_t* code;
 };

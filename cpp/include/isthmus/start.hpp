@@ -73,7 +73,7 @@ static inline double start_dispersion(const Problem& p, const Gene& g, const dou
         total_excess += excess;
         total_square += square;
         const double alpha = square > 0 ? smaller(larger(excess / square, 0.01), 20.0) : 0.1;
-        add_row(p.dispersion, p.stratum_of_level[level], 1.0, log1(alpha), r);
+        add_row(p.dispersion, p.stratum_of_level[level], 1.0, log1(alpha) - p.dispersion.fixed_row[p.stratum_of_level[level]], r);
     }
     solve_rows(q, r, b);
     return total_square > 0 ? total_excess / total_square : 0;

@@ -1,0 +1,29 @@
+"""Single-cell, spatial and panel models: one engine for Python and R."""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _version
+
+try:
+    __version__ = _version("isthmus")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+from isthmus.data.design import design_matrix
+from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
+from isthmus.results import load_fit, save_fit
+from isthmus.testing import simulate_counts
+
+__all__ = [
+    "ConvergenceWarning",
+    "GlmFit",
+    "InputError",
+    "MissingDependencyError",
+    "constraint_matrix",
+    "design_matrix",
+    "fit_glm",
+    "load_fit",
+    "save_fit",
+    "simulate_counts",
+    "test_glm",
+]

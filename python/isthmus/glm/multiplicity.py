@@ -1,0 +1,21 @@
+"""False discovery rate over the rows that have a p-value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def benjamini_hochberg(pval: np.ndarray) -> np.ndarray:
+    """Adjusted p-values (Benjamini & Hochberg 1995); NaN rows take no part and stay NaN.
+
+    Examples
+    --------
+    >>> benjamini_hochberg(np.array([0.01, np.nan, 0.04, 0.02]))
+    array([0.03, nan, 0.04, 0.03])
+    """
+    adjusted = np.full(len(pval), np.nan)
+    tested = np.flatnonzero(~np.isnan(pval))
+    order = tested[np.argsort(-pval[tested], kind="stable")]  # largest first
+    rank = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.minimum.accumulate(pval[order] * len(order) / rank), 1.0)
+    return adjusted

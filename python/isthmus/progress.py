@@ -1,0 +1,47 @@
+"""A progress bar for people who wait: only in a terminal or notebook, only after two seconds, never in a script's log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+_PATIENCE = 2.0  # seconds
+
+
+def wanted(progress: bool | None) -> bool:  # noqa: FBT001  None = decide
+    """Should progress be shown? None: in a terminal or notebook, unless ``ISTHMUS_PROGRESS=0``."""
+    if progress is not None:
+        return bool(progress)
+    if os.environ.get("ISTHMUS_PROGRESS") == "0":
+        return False
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class Progress:
+    """Counts finished genes; ``with Progress(total, shown) as bar: bar(n)``."""
+
+    def __init__(self, total: int, progress: bool | None) -> None:  # noqa: FBT001
+        self._total, self._done = total, 0
+        self._shown = wanted(progress)
+        self._start = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` genes of the total are finished."""
+        if not self._shown or time.monotonic() - self._start < _PATIENCE:
+            return
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self._total, unit="gene", desc="fit_glm", leave=False)
+        self._bar.update(done - self._done)
+        self._done = done
