@@ -330,7 +330,7 @@ def test_designs_of_r_get_the_names_of_r(cells):
         (
             "~ condition + dose",
             {"dose": "condition"},
-            r"must constrain factors; got 'dose', which is numeric. Make it a f",
+            r"must constrain factors; got 'dose', which is numeric. List it in `as_cat",
         ),
         ("~ batch + dose", {"batch": "dose"}, r"must group by factors; got 'dose', which is numeric"),
         (

@@ -308,6 +308,14 @@ def test_cell_data_is_matched_by_name():
     assert list(read_counts(frame, cell_data=filtered).cell_data["x"]) == [1, 2, 3, 4]
 
 
+def test_the_numbers_of_an_anndata_without_names_are_not_compared():
+    adata = anndata.AnnData(sparse.csr_matrix(DENSE))
+    counts = read_counts(adata, cell_data=pd.DataFrame({"x": [1, 2, 3, 4]}, index=CELLS))
+    assert list(counts.cell_data["x"]) == [1, 2, 3, 4]
+    assert list(counts.cell_names) == ["0", "1", "2", "3"]
+    assert not counts.cells_named
+
+
 def test_cell_data_that_does_not_fit():
     frame = pd.DataFrame(DENSE, index=CELLS, columns=GENES)
     with pytest.raises(InputError, match=r"one row per cell \(n_cells = 4\); got 5 rows. Drop the filtered cells"):

@@ -100,6 +100,11 @@ def test_as_categorical_and_as_numeric_win_over_the_dtype(cells):
     assert list(numbers["plate"]) == [2, 10, 1, 2, 10, 1]
 
 
+def test_labels_that_read_the_same_are_one_level(cells):
+    mixed = cells.assign(mixed=[1, "1", 2.0, "2", "x", 1])
+    assert list(design_matrix(mixed, "~ mixed").columns) == ["Intercept", "mixed[T.2]", "mixed[T.x]"]
+
+
 def test_whole_numbers_keep_their_names_in_c(cells):
     assert list(design_matrix(cells, "~ C(plate)").columns) == ["Intercept", "C(plate)[T.2]", "C(plate)[T.10]"]
 

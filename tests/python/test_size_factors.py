@@ -37,7 +37,7 @@ def test_auto_takes_those_of_the_object_and_says_so(dense):
     with collected() as texts:
         found = size_factors("auto", read_counts(an_anndata(dense, size_factors=own)))
     np.testing.assert_array_equal(found, own)
-    assert texts == ["`size_factors`: those of the object are used. None = 1 for every cell, 'sum' = from the counts."]
+    assert texts == ["`size_factors`: those of the object are used."]
 
 
 def test_auto_without_own_ones_takes_sums_and_says_so(dense):
@@ -116,11 +116,11 @@ def test_cells_without_counts_are_named(dense, kind):
         ),
         (np.r_[np.nan, np.ones(39)], r"must be finite; got missing or infinite values in 1 cell \('c0'\)"),
         (np.r_[np.inf, np.ones(39)], r"must be finite"),
-        (np.ones(39), r"must have one number per cell \(n_cells = 40\); got 39. Use None for 1 in every cell"),
+        (np.ones(39), r"must have one number per cell \(n_cells = 40\); got 39. Drop the filtered cells"),
         (1.0, r"got a single number"),
         (np.ones((40, 1)), r"got 40 x 1"),
         (["a"] * 40, r"must be numbers; got values such as"),
-        ("dept", r"must be None, 'auto', 'sum', 'ratio', 'poscounts', a column .*; got 'dept'. Did you mean `depth`\?"),
+        ("dept", r"must be 'auto', 'sum', 'ratio', 'poscounts', a column .*; got 'dept'. Did you mean `depth`\?"),
         ("bad", r"`size_factors` \(column 'bad'\) must be positive"),
         ("text", r"`size_factors` \(column 'text'\) must be numbers"),
     ],

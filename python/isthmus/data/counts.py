@@ -271,6 +271,11 @@ def _is_row_number(index: pd.Index) -> bool:
     )
 
 
+def _counted(names: Any) -> bool:
+    """Whether names only count "0", "1", "2", ...: an AnnData's way to say that cells have none."""
+    return all(str(name) == str(i) for i, name in enumerate(names))
+
+
 def _names_of(index: pd.Index) -> pd.Index | None:
     return None if _is_row_number(index) else index
 
@@ -335,7 +340,7 @@ def _match_cells(
         )
         raise InputError(msg)
     labels = None if cell_data is None else _names_of(cell_data.index)
-    if cells is not None and cell_data is not None and labels is not None:
+    if cells is not None and cell_data is not None and labels is not None and not _counted(cells):
         cell_data = cell_data.iloc[match_rows(labels, cells, argument="cell_data")]
     names = cells if cells is not None else labels
     if names is None:
@@ -347,7 +352,7 @@ def _match_cells(
             f"{', '.join(str(i + 1) for i in np.flatnonzero(missing)[:3])}). Name those cells."
         )
         raise InputError(msg)
-    return cell_data, np.array([str(name) for name in names], dtype=object), True
+    return cell_data, np.array([str(name) for name in names], dtype=object), not _counted(names)
 
 
 def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | slice:

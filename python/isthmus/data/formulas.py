@@ -228,8 +228,10 @@ def _finite(column: pd.Series, name: str, argument: str, cell_names: np.ndarray 
 def as_factor(column: pd.Series) -> pd.Categorical:
     """Categories with text labels; the order of existing categories stays, others are sorted."""
     categorical = column.array if isinstance(column.dtype, pd.CategoricalDtype) else _sorted_categories(column)
-    labels = [level_label(level) for level in categorical.categories]
-    return pd.Categorical.from_codes(np.asarray(categorical.codes), categories=labels)
+    labels = pd.Index([level_label(level) for level in categorical.categories], dtype=object)
+    distinct = labels.unique()  # 1 and "1" in one column are one level
+    codes = distinct.get_indexer(labels)[np.asarray(categorical.codes)]
+    return pd.Categorical.from_codes(codes, categories=distinct)
 
 
 def _sorted_categories(column: pd.Series) -> pd.Categorical:

@@ -7,10 +7,12 @@ values at knots);
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.interpolate import BSpline
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
 
 _DEGREE = 3
 
@@ -46,6 +48,8 @@ def _quantile_knots(x: np.ndarray, df: int) -> np.ndarray:
 
 
 def _b_splines(knots: np.ndarray) -> BSpline:
+    from scipy.interpolate import BSpline  # a fifth of a second to import: only formulas with ns() wait for it
+
     n_basis = len(knots) - _DEGREE - 1
     return BSpline(knots, np.eye(n_basis), _DEGREE, extrapolate=True)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
 
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural, some
@@ -194,31 +193,34 @@ def solve_rows(
 def _solve(square: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve, refine once, and put integers back where rounding left them: constraints of -1 and 1 are then met
     exactly."""
-    factor = linalg.lu_factor(square)
-    solution = linalg.lu_solve(factor, right)
-    solution += linalg.lu_solve(factor, right - square @ solution)
+    solution = np.linalg.solve(square, right)
+    solution += np.linalg.solve(square, right - square @ solution)
     nearest = np.round(solution)
     return np.where(np.abs(solution - nearest) < 1e-13, nearest, solution) + 0.0
 
 
 def _choose_dependent(rows: np.ndarray, preferred: Sequence[int]) -> list[int]:
-    """Columns D with R[:, D] well-conditioned: the preferred ones as far as they are independent, then the best of
-    the others."""
-    n_rows = rows.shape[0]
-    basis = np.empty((n_rows, 0))
+    """Columns D with R[:, D] well-conditioned: the preferred ones while they are independent, then the best of the
+    others.
+
+    A pivoted Gram-Schmidt: `rest` holds what is left of each column after projection on those chosen.
+    """
+    rest, lengths = rows.copy(), np.linalg.norm(rows, axis=0)
     chosen: list[int] = []
+
+    def choose(j: int) -> None:
+        direction = rest[:, j] / np.linalg.norm(rest[:, j])
+        for _ in range(2):  # once is not orthogonal enough when columns are close
+            rest[...] -= np.outer(direction, direction @ rest)
+        chosen.append(j)
+
     for j in dict.fromkeys(preferred):
-        rest = rows[:, j] - basis @ (basis.T @ rows[:, j])
-        rest = rest - basis @ (basis.T @ rest)
-        length = np.linalg.norm(rows[:, j])
-        if len(chosen) < n_rows and length > 0 and np.linalg.norm(rest) > 1e-3 * length:
-            basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
-            chosen.append(j)
-    if len(chosen) < n_rows:
-        others = rows - basis @ (basis.T @ rows)
-        others[:, chosen] = 0
-        _, _, order = linalg.qr(others, mode="economic", pivoting=True)
-        chosen += list(order[: n_rows - len(chosen)])
+        if len(chosen) < len(rows) and lengths[j] > 0 and np.linalg.norm(rest[:, j]) > 1e-3 * lengths[j]:
+            choose(j)
+    while len(chosen) < len(rows):
+        left = np.linalg.norm(rest, axis=0)
+        left[chosen] = -1
+        choose(int(np.argmax(left)))
     return chosen
 
 
@@ -393,7 +395,7 @@ def _from_h(array: np.ndarray, argument: str) -> Constraint:
     order = [*units, *(j for j in range(n_parameters) if j not in units)]
     dependent_rows = {order[alias.column] for alias in aliases(array[order].T, tolerance=1e-9)}
     chosen = [j for j in range(n_parameters) if j not in dependent_rows]
-    free = linalg.solve(array[chosen].T, array.T).T
+    free = np.linalg.solve(array[chosen].T, array.T).T
     nearest = np.round(free)
     free = np.where(np.abs(free - nearest) < 1e-13, nearest, free) + 0.0
     free[chosen] = np.eye(n_free)

@@ -125,10 +125,7 @@ def _check_factor(name: str, frame: pd.DataFrame, argument: str, *, role: str) -
         )
         raise InputError(msg)
     if not isinstance(frame[name].dtype, pd.CategoricalDtype):
-        msg = (
-            f"`{argument}` must {role} factors; got '{name}', which is numeric. Make it a factor with "
-            f"`as_categorical=['{name}']`."
-        )
+        msg = f"`{argument}` must {role} factors; got '{name}', which is numeric. List it in `as_categorical`."
         raise InputError(msg)
 
 

@@ -64,20 +64,17 @@ def size_factors(spec: Any, counts: Counts) -> np.ndarray:
 
 def _by_word(word: str, counts: Counts) -> np.ndarray:
     if word == "auto" and counts.stored_size_factors is not None:
-        tell("`size_factors`: those of the object are used. None = 1 for every cell, 'sum' = from the counts.")
+        tell("`size_factors`: those of the object are used.")
         return _checked(counts.stored_size_factors, counts, "`size_factors` of the object")
     if word in _RULES:
         if word == "auto":
-            tell(
-                "`size_factors`: total counts per cell divided by their mean, as the object has none of its own. "
-                "None = 1 for every cell."
-            )
+            tell("`size_factors`: total counts per cell divided by their mean, as the object has none of its own.")
         return _computed(_COMPUTED[word], counts, word)
     if counts.cell_data is not None and word in counts.cell_data.columns:
         return _checked(counts.cell_data[word].to_numpy(), counts, f"`size_factors` (column '{word}')")
     columns = [] if counts.cell_data is None else [str(name) for name in counts.cell_data.columns]
     msg = (
-        f"`size_factors` must be None, {', '.join(repr(rule) for rule in _RULES)}, a column of the cells' data or "
+        f"`size_factors` must be {', '.join(repr(rule) for rule in _RULES)}, a column of the cells' data or "
         f"one number per cell; got '{word}'. {did_you_mean(word, [*_RULES, *columns])}"
     )
     raise InputError(msg)
@@ -88,8 +85,8 @@ def _vector(spec: Any, counts: Counts) -> np.ndarray:
     if values.shape != (counts.n_cells,):
         shape = " x ".join(map(str, values.shape)) or "a single number"
         msg = (
-            f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}. Use None for 1 "
-            "in every cell."
+            f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}. "
+            "Drop the filtered cells from it."
         )
         raise InputError(msg)
     if isinstance(spec, pd.Series) and counts.cells_named and not pd.api.types.is_integer_dtype(spec.index):
@@ -132,7 +129,7 @@ def _computed(rule: Callable[[sparse.csr_matrix], np.ndarray], counts: Counts, w
         msg = (
             f"`size_factors` = '{word}' needs counts in every cell; got none in "
             f"{cells_where(empty, counts.cell_names)}. "
-            "Drop those cells, or pass size factors for all cells (None = 1 for each)."
+            "Drop those cells, or pass size factors for all cells."
         )
         raise InputError(msg)
     return rule(counts.matrix)
