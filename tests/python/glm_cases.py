@@ -78,8 +78,14 @@ def awkward_counts(n_cells: int = 200) -> tuple[np.ndarray, pd.DataFrame, list[s
     return np.column_stack(list(columns.values())), cells, list(columns)
 
 
-def random_problem(seed: int, n_cells: int = 120, n_genes: int = 8) -> tuple[sp.csr_matrix, pd.DataFrame, np.ndarray]:
-    """Counts, cells (group, batch, age) and size factors, for properties that hold on any data."""
+def random_problem(
+    seed: int, n_cells: int = 120, n_genes: int = 8, *, lowest: float = -1.0
+) -> tuple[sp.csr_matrix, pd.DataFrame, np.ndarray]:
+    """Counts, cells (group, batch, age) and size factors, for properties that hold on any data.
+
+    With `lowest` (log mean) at -1 some genes end at the Poisson limit or separated; from 0.5 on all have an inner
+    optimum.
+    """
     rng = np.random.default_rng(seed)
     cells = pd.DataFrame(
         {
@@ -90,7 +96,7 @@ def random_problem(seed: int, n_cells: int = 120, n_genes: int = 8) -> tuple[sp.
         index=[f"cell{i}" for i in range(n_cells)],
     )
     size_factors = np.exp(rng.normal(0, 0.4, n_cells))
-    eta = rng.uniform(-1, 2.5, n_genes) + np.outer(cells["group"] == "b", rng.normal(0, 0.6, n_genes))
+    eta = rng.uniform(lowest, 2.5, n_genes) + np.outer(cells["group"] == "b", rng.normal(0, 0.6, n_genes))
     eta += np.outer(cells["age"], rng.normal(0, 0.2, n_genes))
     counts = nb_counts(rng, size_factors[:, None] * np.exp(eta), np.exp(rng.normal(-0.5, 0.5, n_genes)))
     return sp.csr_matrix(counts), cells, size_factors

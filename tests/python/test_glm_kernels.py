@@ -125,8 +125,13 @@ def test_baseline_and_avx2_agree(fits, case):
     value, other = one["log_likelihood"], two["log_likelihood"]
     assert (np.abs(value - other) <= 1e-10 * np.abs(value) + rounding(case))[np.isfinite(value)].all()
     inside = well_determined(one)
-    for field in ("mean_coef", "dispersion_coef"):
-        np.testing.assert_allclose(one[field][:, inside], two[field][:, inside], rtol=1e-10, atol=1e-10, err_msg=field)
+    # A score that sums counts of 1e6 has an error of their last digits; a Newton step turns it into one of the
+    # estimate.
+    errors = standard_errors(one)[:, inside]
+    last_digits = 4 * np.finfo(float).eps * CASES[case]["counts"].sum(0)[inside] * errors**2
+    ours, theirs = (np.vstack([fit["mean_coef"], fit["dispersion_coef"]])[:, inside] for fit in (one, two))
+    known = np.isfinite(errors)
+    assert (np.abs(ours - theirs) <= 1e-10 * np.abs(ours) + 1e-10 + last_digits)[known].all()
 
 
 # Both stop when another Newton step promises under 1e-8 log-likelihood units, so each may be sqrt(2e-8) = 1.4e-4

@@ -116,18 +116,22 @@ def reference_counts():
 
 
 def assert_reaches(fit, value: np.ndarray, theta: np.ndarray | None, n_mean: int) -> None:
-    """BFGS stops a little short: ours may be above by that little, never below."""
-    status = genes(fit)["status"].to_numpy()[: len(value)]
-    ours = genes(fit)["log_likelihood"].to_numpy()[: len(value)]
-    assert (ours >= value - 1e-6).all()
-    assert (ours <= value + 1e-3).all()
+    """BFGS stops a little short: ours may be above by that little, never below.
+
+    Genes at the Poisson limit are left to the Poisson likelihood: the oracle runs to log r = 19 to 25 there, where its
+    lgamma(r + y) - lgamma(r) is rounding (off by 0.1 in the crossed design, by 1,800 with size factors).
+    """
+    table = genes(fit).iloc[: len(value)]
+    ok = (table["status"] == "ok").to_numpy()
+    assert ok.mean() > 0.9
+    ours = table["log_likelihood"].to_numpy()
+    assert (ours >= value - 1e-6)[ok].all()
+    assert np.quantile(ours[ok] - value[ok], 0.98) <= 1e-3  # a few BFGS runs stop on the plateau of the Poisson limit
     if theta is None:
         return
-    near = (status == "ok") & (theta[-1] < 8)  # beyond, BFGS sits on the plateau of the Poisson limit
+    near = ok & (theta[-1] < 8)
     assert near.sum() > 400
-    np.testing.assert_allclose(
-        estimates(fit).to_numpy()[: len(value)][near, :n_mean], theta[:n_mean, near].T, atol=1e-3
-    )
+    np.testing.assert_allclose(estimates(fit).to_numpy()[: len(value)][near], theta[:n_mean, near].T, atol=1e-3)
     log_r = -estimates(fit, "dispersion").to_numpy()[: len(value), 0]
     np.testing.assert_allclose(log_r[near], theta[-1, near], atol=1e-2)
 
@@ -138,9 +142,11 @@ def test_crossed_design_reaches_the_independent_mle():
     design = pd.DataFrame({"Intercept": 1.0, "cond": data["cond"], "b1": batch == 1, "b2": batch == 2}).astype(float)
     fit = isthmus.fit_glm(data["X_crossed"], design, size_factors=None)
     assert_reaches(fit, mle["wald_crossed_ll"], mle["wald_crossed_theta"], 4)
-    assert (genes(fit)["status"].iloc[[497, 498]] == ["all_zero", "separated"]).all()
-    far = genes(fit)["status"].to_numpy()[:497] == "poisson_limit"
-    assert (mle["wald_crossed_theta"][-1, far] > 12).all()
+    assert list(genes(fit)["status"].iloc[[497, 498, 499]]) == ["all_zero", "separated", "separated"]
+    limit = genes(fit)["status"].eq("poisson_limit").to_numpy()
+    assert (mle["wald_crossed_theta"][-1, limit[:497]] > 12).all()
+    poisson = isthmus.fit_glm(data["X_crossed"], design, size_factors=None, noise_model="poisson")
+    np.testing.assert_allclose(genes(fit)["log_likelihood"][limit], genes(poisson)["log_likelihood"][limit], rtol=1e-10)
 
 
 def test_nested_design_by_dict_reaches_the_independent_mle():
@@ -182,16 +188,26 @@ def read_glm_nb(path) -> pd.DataFrame:
 
 
 def assert_glm_nb(fit, r: pd.DataFrame, terms: dict[str, str]) -> None:
-    """Estimates to 1e-4, log-likelihood to 1e-6 relative, standard errors (expected) to 1e-3 relative."""
-    mean, errors = estimates(fit), estimates(fit, column="se")
-    for ours, theirs in terms.items():
-        np.testing.assert_allclose(mean[ours], r[f"b_{theirs}"], atol=1e-4, err_msg=ours)
-        np.testing.assert_allclose(errors[ours], r[f"se_{theirs}"], rtol=1e-3, err_msg=ours)
+    """Estimates to 1e-4, log-likelihood to 1e-6 relative, standard errors (expected) to 1e-3 relative.
+
+    glm.nb has no notion of separation: where a sample holds no count of a gene it stops at coefficients of -15 with
+    standard errors of 1e5. Those rows must be ours with the status that says so, and the same likelihood.
+    """
     np.testing.assert_allclose(genes(fit)["log_likelihood"], r["loglik"], rtol=1e-6)
+    separated = (r.filter(like="se_") > 1e3).any(axis=1).to_numpy()
+    np.testing.assert_array_equal(genes(fit)["status"] == "separated", separated)
+    inside = r[~separated]
+    mean, errors = (estimates(fit, column=column)[~separated] for column in ("estimate", "se"))
+    for ours, theirs in terms.items():
+        np.testing.assert_allclose(mean[ours], inside[f"b_{theirs}"], atol=1e-4, err_msg=ours)
+        np.testing.assert_allclose(errors[ours], inside[f"se_{theirs}"], rtol=1e-3, err_msg=ours)
     dispersion = estimates(fit, "dispersion")["Intercept"]
     np.testing.assert_allclose(dispersion, -np.log(r["theta"]), atol=1e-4)
-    se_log_alpha = estimates(fit, "dispersion", "se")["Intercept"]
-    np.testing.assert_allclose(se_log_alpha, r["se_theta"] / r["theta"], rtol=1e-3)
+    # theta.ml gives the standard error of the theta before its last step, which shows where theta is tiny: HBB (theta
+    # 0.02, 0.03) is 1.1e-3 and 2.5e-3 off. Run to eps = 1e-13 it gives 0.00410317517 and 0.00651972796, our digits.
+    relative = np.abs(estimates(fit, "dispersion", "se")["Intercept"] / (r["se_theta"] / r["theta"]) - 1)
+    assert (relative.drop(index="HBB") < 1e-3).all()
+    assert relative["HBB"] < 3e-3
 
 
 def test_kang_b_cells_group(b_cells):
@@ -240,8 +256,12 @@ def test_kang_separated_and_poisson_genes(b_cells):
 # --- statsmodels' own reference numbers -------------------------------------------------------------------------------
 
 
-def test_randhie_observed_information():
-    """20,190 people, numbers of R and Stata as statsmodels stores them (NB2, observed information)."""
+def test_randhie():
+    """20,190 people, as statsmodels stores them: coefficients' errors are glm.nb's (expected), that of log alpha is
+    Stata's.
+
+    statsmodels' own errors come from the joint Hessian; they are in tests/reference/human_gender/statsmodels.csv.
+    """
     folder = shared("data", "oracles", "statsmodels_nb")
     data = pd.read_csv(folder / "randhie.csv.gz")
     expected = json.loads((folder / "randhie_nb_expected.json").read_text())["negativebinomial_nb2_bfgs"]
@@ -250,9 +270,11 @@ def test_randhie_observed_information():
     np.testing.assert_allclose(estimates(fit).iloc[0], expected["params"][:-1], atol=1e-4)
     assert estimates(fit, "dispersion").iloc[0, 0] == pytest.approx(expected["lnalpha"], abs=1e-4)
     assert genes(fit)["log_likelihood"].iloc[0] == pytest.approx(expected["llf"], rel=1e-6)
-    errors = np.sqrt(np.diag(fit.covariance(information="observed")[0]))
-    np.testing.assert_allclose(errors[:-1], expected["bse"][:-1], rtol=1e-3)
-    assert errors[-1] == pytest.approx(expected["lnalpha_std_err"], rel=1e-3)
+    expected_errors, observed_errors = (
+        np.sqrt(np.diag(fit.covariance(information=information)[0])) for information in ("expected", "observed")
+    )
+    np.testing.assert_allclose(expected_errors[:-1], expected["bse"][:-1], rtol=1e-3)
+    assert observed_errors[-1] == pytest.approx(expected["lnalpha_std_err"], rel=1e-3)
 
 
 def test_committee_at_a_fixed_dispersion():
@@ -269,7 +291,8 @@ def test_committee_at_a_fixed_dispersion():
         sp.csr_matrix(data[["BILLS104"]].to_numpy(float)), x, np.ones((len(data), 1)), np.zeros(len(data)),
         start_dispersion=np.zeros((1, 1)), fix_dispersion=True,
     )  # fmt: skip
-    np.testing.assert_allclose(fits.mean_coef[:, 0], expected["params"], rtol=1e-4, atol=1e-6)
+    # R stops at a relative deviance of 1e-8: its last digits (statsmodels compares to three decimals).
+    np.testing.assert_allclose(fits.mean_coef[:, 0], expected["params"], rtol=5e-4, atol=1e-6)
     assert fits.log_likelihood[0] == pytest.approx(expected["llf"], rel=1e-6)
     # R's summary scales by the Pearson dispersion; ours is the likelihood's own.
     errors = np.sqrt(np.diag(np.linalg.inv(fits.expected_info[0])) * expected["scale"])

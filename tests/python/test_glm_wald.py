@@ -18,7 +18,7 @@ MEAN = ["Intercept", "group[T.b]", "batch[T.y]", "batch[T.z]", "age"]
 
 @pytest.fixture(scope="module")
 def fit():
-    counts, cells, size_factors = random_problem(21, n_cells=240, n_genes=30)
+    counts, cells, size_factors = random_problem(21, n_cells=240, n_genes=30, lowest=0.8)
     return isthmus.fit_glm(
         counts, "~ group + batch + age", dispersion_design="~ group", size_factors=size_factors, cell_data=cells
     )
@@ -26,7 +26,7 @@ def fit():
 
 @pytest.fixture(scope="module")
 def constrained():
-    counts, cells, size_factors = random_problem(22, n_cells=240, n_genes=10)
+    counts, cells, size_factors = random_problem(22, n_cells=240, n_genes=10, lowest=0.8)
     return isthmus.fit_glm(
         counts, "~ age + batch", constraints={"batch": "1"}, size_factors=size_factors, cell_data=cells
     )
@@ -195,7 +195,7 @@ def test_constrained_levels_can_be_tested_the_dependent_one_too(constrained):
 
 
 def test_factor_of_constrained_levels_has_the_rank_of_what_is_free():
-    counts, cells, size_factors = random_problem(22, n_cells=240, n_genes=10)
+    counts, cells, size_factors = random_problem(22, n_cells=240, n_genes=10, lowest=0.8)
     options = {"size_factors": size_factors, "cell_data": cells}
     treated = isthmus.test_glm(isthmus.fit_glm(counts, "~ age + batch", **options), factor="batch")
     summed = isthmus.test_glm(
@@ -258,7 +258,7 @@ def test_p_values_far_in_the_tail_are_not_zero():
     [
         ({"coef": "nope"}, r"`coef`.*nope.*group\[T\.b\]"),
         ({"factor": "nope"}, r"`factor`.*nope"),
-        ({"contrast": np.ones(3)}, r"`contrast`.*5.*3"),
+        ({"contrast": np.ones(3)}, r"`contrast`.*3 for 5"),
         ({"contrast": "nope - age"}, r"`contrast`.*nope"),
         ({}, r"`coef`"),
         ({"coef": "age", "factor": "batch"}, r"`coef`.*`factor`"),
