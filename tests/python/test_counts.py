@@ -114,6 +114,23 @@ def test_backed_anndata_is_read(tmp_path, kind):
     backed.file.close()
 
 
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 6)
+
+    class Counting:
+        to_read = DENSE
+        shape = DENSE.shape
+        read: list[slice] = []  # noqa: RUF012
+
+        def __getitem__(self, rows):
+            self.read.append(rows)
+            return self.to_read[rows]
+
+    monkeypatch.setattr(module, "_is_backed", lambda values: isinstance(values, Counting))
+    np.testing.assert_array_equal(read_counts(Counting()).matrix.toarray(), DENSE)
+    assert Counting.read == [slice(0, 2), slice(2, 4)]
+
+
 def test_memory_mapped_and_hdf5_matrices_are_read(tmp_path):
     np.save(tmp_path / "a.npy", DENSE)
     np.testing.assert_array_equal(read_counts(np.load(tmp_path / "a.npy", mmap_mode="r")).matrix.toarray(), DENSE)

@@ -456,6 +456,8 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
     n_cells, n_genes = values.shape
     step = max(1, _BLOCK // n_genes)
     blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
+    if not isinstance(values, np.ndarray):  # a file is read once; the price is the blocks beside the result
+        return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(_dense_block(values, rows)) for rows in blocks]))
     n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows), axis=1) for rows in blocks])
     index_dtype = np.int32 if n_stored.sum() < _LARGEST else np.int64
     indptr = np.zeros(n_cells + 1, dtype=index_dtype)
