@@ -11,7 +11,9 @@ import pytest
 from scipy import sparse
 
 from isthmus.data import counts as module
-from isthmus.data.counts import read_counts, row_sums
+from isthmus.data import matrix as matrix_module
+from isthmus.data.counts import read_counts
+from isthmus.data.matrix import row_sums
 from isthmus.errors import InputError
 from isthmus.messages import collected
 
@@ -115,7 +117,7 @@ def test_backed_anndata_is_read(tmp_path, kind):
 
 
 def test_a_file_is_read_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 6)
+    monkeypatch.setattr(matrix_module, "_BLOCK", 6)
 
     class Counting:
         to_read = DENSE
@@ -192,7 +194,7 @@ def test_reading_a_large_csr_takes_little_memory():
 
 
 def test_dense_is_read_in_blocks(monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 4)
+    monkeypatch.setattr(matrix_module, "_BLOCK", 4)
     dense = np.random.default_rng(0).poisson(0.7, size=(23, 3))
     counts = read_counts(dense)
     np.testing.assert_array_equal(counts.matrix.toarray(), dense)
@@ -201,10 +203,10 @@ def test_dense_is_read_in_blocks(monkeypatch):
 
 
 def test_row_blocks_cover_every_row_once(monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 3)
+    monkeypatch.setattr(matrix_module, "_BLOCK", 3)
     dense = np.zeros((40, 2), dtype=int)
     dense[[5, 6, 7, 30]] = 1
-    blocks = list(module.row_blocks(sparse.csr_matrix(dense)))
+    blocks = list(matrix_module.row_blocks(sparse.csr_matrix(dense)))
     assert np.concatenate([np.arange(40)[rows] for rows in blocks]).tolist() == list(range(40))
 
 

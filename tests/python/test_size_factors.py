@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from isthmus.data import counts as counts_module
+from isthmus.data import matrix as matrix_module
 from isthmus.data import read_counts
 from isthmus.errors import InputError
 from isthmus.glm.size_factors import size_factors
@@ -72,7 +72,7 @@ def test_a_series_is_matched_by_name(dense):
 
 @pytest.mark.parametrize("block", [1 << 20, 60])
 def test_ratio_is_the_median_of_ratios(dense, block, monkeypatch):
-    monkeypatch.setattr(counts_module, "_BLOCK", block)
+    monkeypatch.setattr(matrix_module, "_BLOCK", block)
     with np.errstate(divide="ignore"):
         log_means = np.log(dense).mean(axis=0)
     expected = median_of_ratios(dense, log_means, np.isfinite(log_means))

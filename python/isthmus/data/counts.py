@@ -9,22 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from isthmus.data.matrix import as_csr, check_values
 from isthmus.data.wording import plural, some
 from isthmus.errors import InputError
-from isthmus.messages import tell
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
-_LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
-_KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 _ACCEPTED = "an AnnData, AnnData.raw, DataFrame, ndarray or scipy sparse matrix, cells x genes"
 
 
@@ -115,30 +109,9 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     _refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
-    matrix = _as_csr(values)
-    _check_values(matrix, cell_names, checked_genes)
+    matrix = as_csr(values)
+    check_values(matrix, cell_names, checked_genes)
     return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named)
-
-
-def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
-    total = np.zeros(matrix.shape[0])
-    for rows in row_blocks(matrix):
-        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
-        total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
-    return total
-
-
-def row_blocks(matrix: sparse.csr_matrix) -> Iterator[slice]:
-    """Slices of rows that hold about a block of stored values each (one row at least)."""
-    start, n_rows = 0, matrix.shape[0]
-    while start < n_rows:
-        stop = int(np.searchsorted(matrix.indptr, matrix.indptr[start] + _BLOCK, side="right")) - 1
-        # the second bound keeps a run of empty rows from making one giant slice
-        stop = min(max(stop, start + 1), start + _BLOCK, n_rows)
-        yield slice(start, stop)
-        start = stop
 
 
 # --- taking a container apart
@@ -374,158 +347,3 @@ def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | s
         )
         raise InputError(msg)
     return np.asarray(have.get_indexer(want))
-
-
-# --- values
-# -------------------------------------------------------------------------------------------------------------------
-
-
-def _as_csr(values: Any) -> sparse.csr_matrix:
-    """A CSR matrix that shares what it can with `values` and owns what it must change."""
-    if hasattr(values, "to_memory"):
-        values = values.to_memory()
-    if not sparse.issparse(values):
-        return _from_dense(values)
-    if values.format != "csr":
-        values = values.tocsr()  # sums duplicates of COO on the way, in new buffers
-    data = _kept_dtype(values.data)
-    _check_structure(values)
-    n_stored = int(values.indptr[-1])
-    # Built attribute by attribute: the constructor would copy 64-bit indices down to 32 bits.
-    matrix = sparse.csr_matrix(values.shape, dtype=data.dtype)
-    matrix.data, matrix.indices, matrix.indptr = data[:n_stored], values.indices[:n_stored], values.indptr
-    if _has_duplicates(matrix):
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-    return matrix
-
-
-def _kept_dtype(values: np.ndarray) -> np.ndarray:
-    """float32, float64 and integers as they are, others (bool, float16, objects) as float64."""
-    if values.dtype.kind + str(values.dtype.itemsize) in _KEPT_DTYPES and values.dtype.isnative:
-        return values
-    if values.dtype.kind in "bfiu":
-        return values.astype(np.float64)
-    try:
-        if values.dtype.kind not in "O":
-            raise TypeError
-        return values.astype(np.float64)
-    except (TypeError, ValueError):
-        msg = f"`data` must hold numbers; got values of type {values.dtype}."
-        raise InputError(msg) from None
-
-
-def _check_structure(values: Any) -> None:
-    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays."""
-    indptr, indices = values.indptr, values.indices
-    n_stored = int(indptr[-1])
-    sound = (
-        len(indptr) == values.shape[0] + 1
-        and indptr[0] == 0
-        and n_stored <= min(len(indices), len(values.data))
-        and bool(np.all(indptr[1:] >= indptr[:-1]))
-        and (n_stored == 0 or (indices[:n_stored].min() >= 0 and indices[:n_stored].max() < values.shape[1]))
-    )
-    if not sound:
-        msg = (
-            "`data` must be a valid sparse matrix; its `indptr` and `indices` do not fit its shape. Build it again "
-            "from (values, (rows, columns))."
-        )
-        raise InputError(msg)
-
-
-def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
-    """Whether an entry is stored twice. Works on our own wrapper, so the caller's flags stay as they are."""
-    if matrix.has_sorted_indices:
-        return not matrix.has_canonical_format
-    n_columns = matrix.shape[1]
-    for rows in row_blocks(matrix):
-        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        row = np.repeat(
-            np.arange(rows.stop - rows.start, dtype=np.int64), np.diff(matrix.indptr[rows.start : rows.stop + 1])
-        )
-        key = np.sort(row * n_columns + matrix.indices[start:stop])
-        if np.any(key[1:] == key[:-1]):
-            return True
-    return False
-
-
-def _from_dense(values: Any) -> sparse.csr_matrix:
-    """Two passes over blocks of rows (count, then fill), so that the peak is the result and one block. NaN counts as
-    stored."""
-    n_cells, n_genes = values.shape
-    step = max(1, _BLOCK // n_genes)
-    blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
-    if not isinstance(values, np.ndarray):  # a file is read once; the price is the blocks beside the result
-        return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(_dense_block(values, rows)) for rows in blocks]))
-    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows), axis=1) for rows in blocks])
-    index_dtype = np.int32 if n_stored.sum() < _LARGEST else np.int64
-    indptr = np.zeros(n_cells + 1, dtype=index_dtype)
-    np.cumsum(n_stored, out=indptr[1:])
-    indices = np.empty(indptr[-1], dtype=index_dtype)
-    data = np.empty(indptr[-1], dtype=_dense_block(values, slice(0, 1)).dtype)
-    for rows in blocks:
-        block = _dense_block(values, rows)
-        row, column = np.nonzero(block)
-        filled = slice(indptr[rows.start], indptr[rows.stop])
-        indices[filled], data[filled] = column, block[row, column]
-    return sparse.csr_matrix((data, indices, indptr), shape=(n_cells, n_genes))
-
-
-def _dense_block(values: Any, rows: slice) -> np.ndarray:
-    block = values[rows]
-    if isinstance(block, np.ma.MaskedArray):
-        block = np.ma.filled(block.astype(np.float64), np.nan)
-    return _kept_dtype(np.asarray(block))
-
-
-def _check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-    n_fractional, first_fractional = 0, -1
-    for start in range(0, len(matrix.data), _BLOCK):
-        block = matrix.data[start : start + _BLOCK]
-        low, high = block.min(), block.max()  # NaN if any value is
-        if not (low >= 0 and high < _LARGEST):
-            _refuse_values(matrix, cell_names, gene_names)
-        if block.dtype.kind == "f":
-            fractional = np.floor(block) != block
-            found = int(np.count_nonzero(fractional))
-            if found and not n_fractional:
-                first_fractional = start + int(np.argmax(fractional))
-            n_fractional += found
-    if n_fractional:
-        place = _place(matrix, first_fractional, cell_names, gene_names)
-        share = 100 * n_fractional / len(matrix.data)
-        tell(
-            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in "
-            f"{place}). "
-            "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
-        )
-
-
-def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-    """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are
-    affordable."""
-    rules = (
-        (np.isnan, "must not be missing", "missing", "Fill or drop those genes or cells: NA is not zero."),
-        (
-            lambda x: x < 0,
-            "must be counts, zero or positive",
-            "negative",
-            "Pass raw counts, not scaled or centred data.",
-        ),
-        (np.isinf, "must be finite", "infinite", "Pass raw counts."),
-        (lambda x: x >= _LARGEST, "must be below 2^31", "too large", "Pass raw counts."),
-    )
-    for is_bad, rule, kind, remedy in rules:
-        bad = is_bad(matrix.data)
-        if bad.any():
-            first = int(np.argmax(bad))
-            place = _place(matrix, first, cell_names, gene_names)
-            found = plural(int(bad.sum()), f"{kind} value")
-            msg = f"Values of `data` {rule}; got {found} ({matrix.data[first]:.6g} in {place}). {remedy}"
-            raise InputError(msg)
-
-
-def _place(matrix: sparse.csr_matrix, stored: int, cell_names: np.ndarray, gene_names: np.ndarray) -> str:
-    row = int(np.searchsorted(matrix.indptr, stored, side="right")) - 1
-    return f"cell '{cell_names[row]}', gene '{gene_names[matrix.indices[stored]]}'"

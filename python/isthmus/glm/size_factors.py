@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import match_rows, row_blocks, row_sums
+from isthmus.data.counts import match_rows
+from isthmus.data.matrix import row_blocks, row_sums
 from isthmus.data.wording import cells_where, did_you_mean, plural
 from isthmus.errors import InputError
 from isthmus.messages import tell
