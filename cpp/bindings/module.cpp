@@ -24,7 +24,8 @@ isthmus::Kernel kernel_by_name(const std::string& name) {
     if (name == "avx2" && isthmus::runs_avx2()) return isthmus::avx2_kernel();
 #endif
     if (name == "auto") return isthmus::best_kernel();
-    throw py::value_error("`kernel` must be 'auto', 'baseline' or 'avx2' (where the processor has it); got '" + name + "'.");
+    throw py::value_error("`kernel` must be 'auto', 'baseline' or 'avx2' (where the processor has it); got '" + name +
+                          "'.");
 }
 
 isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name) {
@@ -53,18 +54,38 @@ bool report_progress(const py::object& progress, int finished) {
 }
 
 struct Output {
-    Doubles mean_coef, dispersion_coef, log_likelihood, expected_info, neg_hessian, decrement, gradient, min_mean, min_dispersion, max_dispersion, mean_dispersion;
+    Doubles mean_coef, dispersion_coef, log_likelihood, expected_info, neg_hessian, decrement, gradient, min_mean,
+        min_dispersion, max_dispersion, mean_dispersion;
     py::array_t<std::int32_t> n_iter, code;
 
     Output(py::ssize_t genes, py::ssize_t f, py::ssize_t q)
-        : mean_coef({genes, f}), dispersion_coef({genes, q}), log_likelihood(genes), expected_info({genes, f, f}),
-          neg_hessian({genes, f + q, f + q}), decrement(genes), gradient({genes, f + q}), min_mean(genes), min_dispersion(genes), max_dispersion(genes), mean_dispersion(genes),
-          n_iter(genes), code(genes) {}
+        : mean_coef({genes, f}),
+          dispersion_coef({genes, q}),
+          log_likelihood(genes),
+          expected_info({genes, f, f}),
+          neg_hessian({genes, f + q, f + q}),
+          decrement(genes),
+          gradient({genes, f + q}),
+          min_mean(genes),
+          min_dispersion(genes),
+          max_dispersion(genes),
+          mean_dispersion(genes),
+          n_iter(genes),
+          code(genes) {}
 
     isthmus::Results view() {
-        return {mean_coef.mutable_data(), dispersion_coef.mutable_data(), log_likelihood.mutable_data(), expected_info.mutable_data(),
-                neg_hessian.mutable_data(), decrement.mutable_data(), gradient.mutable_data(), min_mean.mutable_data(),
-                min_dispersion.mutable_data(), max_dispersion.mutable_data(), mean_dispersion.mutable_data(), n_iter.mutable_data(),
+        return {mean_coef.mutable_data(),
+                dispersion_coef.mutable_data(),
+                log_likelihood.mutable_data(),
+                expected_info.mutable_data(),
+                neg_hessian.mutable_data(),
+                decrement.mutable_data(),
+                gradient.mutable_data(),
+                min_mean.mutable_data(),
+                min_dispersion.mutable_data(),
+                max_dispersion.mutable_data(),
+                mean_dispersion.mutable_data(),
+                n_iter.mutable_data(),
                 code.mutable_data()};
     }
 
@@ -118,12 +139,14 @@ isthmus::CountLayout lay_out_any(const Counts& c, const isthmus::CellLayout& cel
 }
 
 void check_counts(const Counts& c) {
-    require(c.indptr.ndim() == 1 && c.indices.ndim() == 1 && c.data.ndim() == 1, "`indptr`, `indices` and `data` must have one dimension.");
+    require(c.indptr.ndim() == 1 && c.indices.ndim() == 1 && c.data.ndim() == 1,
+            "`indptr`, `indices` and `data` must have one dimension.");
     require(c.indptr.dtype().is(c.indices.dtype()), "`indptr` and `indices` must have the same type.");
     require(c.indptr.shape(0) == c.n_cells + 1, "`indptr` must have one entry more than there are cells.");
     require(c.indices.shape(0) == c.data.shape(0), "`indices` and `data` must have the same length.");
     require(0 <= c.first && c.first <= c.last, "`first_gene` must not lie above `last_gene`.");
-    require((c.indptr.flags() & py::array::c_style) && (c.indices.flags() & py::array::c_style) && (c.data.flags() & py::array::c_style),
+    require((c.indptr.flags() & py::array::c_style) && (c.indices.flags() & py::array::c_style) &&
+                (c.data.flags() & py::array::c_style),
             "`indptr`, `indices` and `data` must be contiguous.");
 }
 
@@ -138,7 +161,8 @@ const double* vector_or_null(const MaybeDoubles& values, std::int64_t n, const s
 // The free parameters to start from, genes x parameters, or none.
 const double* start_values(const MaybeDoubles& start, py::ssize_t genes, py::ssize_t columns, const std::string& name) {
     if (!start) return nullptr;
-    require(start->ndim() == 2 && start->shape(0) == genes && start->shape(1) == columns, "`" + name + "` must be genes x free parameters.");
+    require(start->ndim() == 2 && start->shape(0) == genes && start->shape(1) == columns,
+            "`" + name + "` must be genes x free parameters.");
     return start->data();
 }
 
@@ -151,14 +175,17 @@ void set_gene_offset(const std::optional<Doubles>& gene_offset, std::int64_t n_c
     p.gene_offset_gene_stride = view.column_stride;
 }
 
-py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene, int last_gene, const Doubles& x,
-                   const Doubles& z, const py::array_t<double, py::array::c_style | py::array::forcecast>& offset, const MaybeDoubles& dispersion_offset,
-                   const std::optional<Doubles>& gene_offset, const MaybeDoubles& start_mean, const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol,
-                   int n_threads, const std::string& kernel, const py::object& progress) {
+py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene,
+                   int last_gene, const Doubles& x, const Doubles& z,
+                   const py::array_t<double, py::array::c_style | py::array::forcecast>& offset,
+                   const MaybeDoubles& dispersion_offset, const std::optional<Doubles>& gene_offset,
+                   const MaybeDoubles& start_mean, const MaybeDoubles& start_dispersion, bool fix_dispersion,
+                   int max_iter, double tol, int n_threads, const std::string& kernel, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
     const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
     check_counts(counts);
-    require(zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows, "`x`, `z` and `offset` must have one row per cell.");
+    require(zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows,
+            "`x`, `z` and `offset` must have one row per cell.");
     require(n_threads >= 1, "`n_threads` must be at least 1.");
     const isthmus::Kernel chosen = kernel_by_name(kernel);
     const double* fixed = vector_or_null(dispersion_offset, xv.rows, "dispersion_offset");
@@ -192,7 +219,8 @@ void spin(double seconds) {
     std::atomic<bool> stop{false};
     auto work = [&](int) {
         const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-        while (!stop && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        while (!stop && std::chrono::steady_clock::now() < end)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
     };
     bool ok = false;
     {
@@ -206,10 +234,11 @@ void spin(double seconds) {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Compiled kernels of isthmus. Call them through the typed wrappers in isthmus.glm.kernel.";
-    m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"), py::arg("first_gene"),
-          py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"), py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true),
-          py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"), py::arg("max_iter"),
-          py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
+    m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"),
+          py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"),
+          py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true), py::arg("start_mean").none(true),
+          py::arg("start_dispersion").none(true), py::arg("fix_dispersion"), py::arg("max_iter"), py::arg("tol"),
+          py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
           "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     py::list kernels;

@@ -19,6 +19,7 @@ __all__ = [
     "GlmFit",
     "InputError",
     "MissingDependencyError",
+    "__version__",
     "constraint_matrix",
     "design_matrix",
     "fit_glm",

@@ -115,7 +115,9 @@ def load_fit(path: str | os.PathLike[str]) -> Any:
         msg = f"`path` holds a damaged fit ({str(target)!r}): {error}. Save it again."
         raise InputError(msg) from error
     if meta.get("format", FORMAT + 1) > FORMAT or meta.get("kind") not in _KINDS:
-        msg = f"`path` holds a fit of a newer isthmus (format {meta.get('format')}, {meta.get('kind')}). Update isthmus."
+        msg = (
+            f"`path` holds a fit of a newer isthmus (format {meta.get('format')}, {meta.get('kind')}). Update isthmus."
+        )
         raise InputError(msg)
     found = getattr(import_module(_KINDS[meta["kind"]]), meta["kind"])
     return found.from_state({"meta": meta["meta"]} | arrays)

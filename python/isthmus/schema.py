@@ -34,7 +34,9 @@ GLM_COEFFICIENTS = {
         "maximum-likelihood estimate; -Inf or Inf where the likelihood rises for ever",
         "all_zero; dispersion at the Poisson limit; infinite in no definite direction",
     ),
-    "se": Column("float64", "natural log", "standard error from the expected information", "as estimate; infinite estimates"),
+    "se": Column(
+        "float64", "natural log", "standard error from the expected information", "as estimate; infinite estimates"
+    ),
     "dependent": Column("bool", "", "follows from the other parameters through a constraint"),
 }
 
@@ -42,7 +44,9 @@ GLM_GENES = {
     "gene": _GENE,
     "status": _STATUS,
     "mean": Column("float64", "counts", "mean over cells of count / size factor", "all_zero"),
-    "dispersion": Column("float64", "", "alpha of Var = mu + alpha mu^2, averaged over cells; 0 at the Poisson limit", "all_zero"),
+    "dispersion": Column(
+        "float64", "", "alpha of Var = mu + alpha mu^2, averaged over cells; 0 at the Poisson limit", "all_zero"
+    ),
     "log_likelihood": Column("float64", "natural log", "log-likelihood with every constant", "all_zero"),
     "n_iter": Column("int32", "", "Newton steps"),
 }
@@ -52,7 +56,12 @@ TEST_GLM = {
     "contrast": Column("str", "", "what is tested"),
     "method": Column("str", "", "test that gave the p-value"),
     "mean": Column("float64", "counts", "mean over cells of count / size factor", "all_zero"),
-    "estimate": Column("float64", "natural log", "value of the contrast", "several rows tested at once; all_zero; poisson_limit in the dispersion model"),
+    "estimate": Column(
+        "float64",
+        "natural log",
+        "value of the contrast",
+        "several rows tested at once; all_zero; poisson_limit in the dispersion model",
+    ),
     "log2fc": Column("float64", "log2", "estimate / ln 2", "as estimate"),
     "se": Column("float64", "natural log", "standard error of the estimate", "as estimate; separated"),
     "ci_low": Column("float64", "natural log", "lower end of the 95 % interval", "as se"),
@@ -60,7 +69,9 @@ TEST_GLM = {
     "stat": Column("float64", "", "z or t for one row; chi-square or F for several", "no p-value"),
     "df": Column("float64", "", "rank of the contrast", "no p-value"),
     "df_resid": Column("float64", "", "cells minus free mean parameters; Inf for the normal reference", "no p-value"),
-    "pval": Column("float64", "", "p-value", "status all_zero, separated or not_converged; poisson_limit in the dispersion model"),
+    "pval": Column(
+        "float64", "", "p-value", "status all_zero, separated or not_converged; poisson_limit in the dispersion model"
+    ),
     "padj": Column("float64", "", "Benjamini-Hochberg over the rows with a p-value", "as pval"),
     "log_likelihood": Column("float64", "natural log", "log-likelihood of the fit, with every constant", "all_zero"),
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
@@ -73,6 +84,7 @@ def frame(columns: Mapping[str, Column], values: Mapping[str, np.ndarray]) -> pd
     """A table with just these columns, in this order and of these types."""
     assert list(values) == list(columns), f"columns {list(values)} do not follow the schema {list(columns)}"
     typed = {
-        name: np.asarray(values[name], dtype=object if column.dtype == "str" else column.dtype) for name, column in columns.items()
+        name: np.asarray(values[name], dtype=object if column.dtype == "str" else column.dtype)
+        for name, column in columns.items()
     }
     return pd.DataFrame(typed, copy=False)

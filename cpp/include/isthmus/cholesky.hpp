@@ -5,7 +5,8 @@
 
 namespace isthmus::ISTHMUS_ISA {
 
-// L L' = a, in place in the lower triangle. False if a pivot falls below `relative` times its diagonal: not positive definite.
+// L L' = a, in place in the lower triangle. False if a pivot falls below `relative` times its diagonal: not positive
+// definite.
 static inline bool cholesky(double* a, int n, double relative = 1e-13) {
     for (int j = 0; j < n; ++j) {
         double pivot = a[j * n + j];
@@ -37,8 +38,9 @@ static inline void cholesky_solve(const double* l, int n, double* b) {
     }
 }
 
-// Solve (a + ridge diag(a)) x = b with the smallest ridge of 0, 1e-8, 1e-6, ... that makes the matrix positive definite.
-// `work` holds n * n doubles; a is kept. Diagonals that are not positive are replaced by `floor` first. False: all failed.
+// Solve (a + ridge diag(a)) x = b with the smallest ridge of 0, 1e-8, 1e-6, ... that makes the matrix positive
+// definite. `work` holds n * n doubles; a is kept. Diagonals that are not positive are replaced by `floor` first.
+// False: all failed.
 static inline bool ridge_solve(const double* a, int n, double floor, double* work, double* b) {
     double ridge = 0;
     for (int attempt = 0; attempt < 8; ++attempt) {

@@ -11,6 +11,8 @@ struct GeneFit {
     GeneCode code;
 };
 
+// A likelihood that levels off is as high as it gets, but not at a point: if the design does not explain it, it is a
+// failure.
 static inline GeneCode code_of(Outcome o) { return o == converged ? gene_ok : gene_not_converged; }
 
 // Fit the mean at alpha = 0. True if the likelihood does not rise as alpha leaves 0: the optimum lies on the bound.
@@ -18,10 +20,10 @@ static inline GeneCode code_of(Outcome o) { return o == converged ? gene_ok : ge
 static inline bool poisson_limit(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, double& moment) {
     const Outcome outcome = maximise(p, g, w, poisson_model, false, 0, fit.search);
     const PoissonScore at_zero = poisson_score(p, g, w, fit.search.now.theta);
-    moment = at_zero.mean_square > 0 ? 2 * at_zero.score / at_zero.mean_square : 0;
-    if (at_zero.score > 1e-12 * at_zero.mean_square) return false;
+    moment = at_zero.excess;
+    if (!at_zero.falls) return false;
     fit.poisson = true;
-    fit.code = outcome == converged ? gene_poisson_limit : gene_not_converged;
+    fit.code = code_of(outcome) == gene_ok ? gene_poisson_limit : gene_not_converged;
     return true;
 }
 
@@ -36,14 +38,16 @@ static inline void set_dispersion(const Problem& p, RowRegression r, double alph
     solve_rows(p.dispersion.n_columns, r, b);
 }
 
-static inline void fit_joint(const Problem& p, const Gene& g, Workspace& w, RowRegression r, double moment, GeneFit& fit) {
+static inline void fit_joint(const Problem& p, const Gene& g, Workspace& w, RowRegression r, double moment,
+                             GeneFit& fit) {
     const int f = p.mean.n_columns;
-    const bool one_dispersion = p.n_levels == 1 && !varies_within_strata(p.dispersion) && p.dispersion.n_columns == 1;
+    const bool by_level = !varies_within_strata(p.dispersion);
+    const bool one_dispersion = p.n_levels == 1 && by_level;
     double exposure = 0;
     for (int s = 0; s < p.n_strata; ++s) exposure += g.stratum_exposure[s];
     const double typical_mean = exposure > 0 ? g.total / p.n_cells : 0;
     bool watch = one_dispersion;
-    if (one_dispersion && moment <= 0) {
+    if (by_level && moment <= 0) {
         if (poisson_limit(p, g, w, fit, moment)) return;
         watch = false;
         set_dispersion(p, r, larger(moment, 1e-8), fit.search.now.theta + f);
@@ -69,7 +73,8 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
     Point& at = fit.search.now;
     evaluate(p, g, w, at.theta, fit.poisson, at.d, &summary);
     // Everything is poisson where every dispersion has become too small to show: refit on the bound itself.
-    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && summary.max_excess < 1e-7) {
+    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && !varies_within_strata(p.dispersion) &&
+        summary.max_excess < 1e-7) {
         double moment = 0;
         if (poisson_limit(p, g, w, fit, moment)) {
             report(p, g, w, fit, gene, out);
@@ -79,9 +84,11 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
     }
     copy(at.theta, f, out.mean_coef + static_cast<std::int64_t>(gene) * f);
     copy(at.theta + f, q, out.dispersion_coef + static_cast<std::int64_t>(gene) * q);
-    copy(at.d.curvature, static_cast<std::int64_t>(width) * width, out.neg_hessian + static_cast<std::int64_t>(gene) * width * width);
+    copy(at.d.curvature, static_cast<std::int64_t>(width) * width,
+         out.neg_hessian + static_cast<std::int64_t>(gene) * width * width);
     const bool limit = fit.poisson && q > 0;
-    for (int c = 0; limit && c < q; ++c) out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
+    for (int c = 0; limit && c < q; ++c)
+        out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
     copy(at.d.gradient, width, out.gradient + static_cast<std::int64_t>(gene) * width);
     out.log_likelihood[gene] = at.d.value + g.constant;
     out.decrement[gene] = absolute(fit.search.decrement);
@@ -104,7 +111,8 @@ static inline void report_all_zero(const Problem& p, int gene, const Results& ou
     fill(out.expected_info + g * f * f, f * f);
     fill(out.gradient + g * (f + q), f + q);
     fill(out.neg_hessian + g * (f + q) * (f + q), (f + q) * (f + q));
-    double* const scalars[] = {out.log_likelihood, out.decrement, out.min_mean, out.min_dispersion, out.max_dispersion, out.mean_dispersion};
+    double* const scalars[] = {out.log_likelihood, out.decrement,      out.min_mean,
+                               out.min_dispersion, out.max_dispersion, out.mean_dispersion};
     for (double* x : scalars) x[gene] = nan;
     out.n_iter[gene] = 0;
     out.code[gene] = gene_all_zero;
@@ -112,7 +120,8 @@ static inline void report_all_zero(const Problem& p, int gene, const Results& ou
 
 static inline std::int64_t bytes_for_gene(const Problem& p, int most_nonzero) {
     const std::int64_t width = p.mean.n_columns + p.dispersion.n_columns;
-    return gene_scratch_bytes(p, most_nonzero) + workspace_bytes(p) + search_bytes(static_cast<int>(width)) + 8 * (2 * width * width + width) + 4096;
+    return gene_scratch_bytes(p, most_nonzero) + workspace_bytes(p) + search_bytes(static_cast<int>(width)) +
+           8 * (2 * width * width + width) + 4096;
 }
 
 static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const Results& out) {
@@ -136,9 +145,12 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
         copy(p.start_dispersion + static_cast<std::int64_t>(gene) * q, q, theta + f);
         moment = 1;  // the caller's start is used as it is
     }
-    if (q == 0) fit.code = code_of(maximise(p, g, w, poisson_model, false, 0, fit.search));
-    else if (p.fix_dispersion) fit.code = code_of(maximise(p, g, w, mean_model, false, 0, fit.search));
-    else fit_joint(p, g, w, r, moment, fit);
+    if (q == 0)
+        fit.code = code_of(maximise(p, g, w, poisson_model, false, 0, fit.search));
+    else if (p.fix_dispersion)
+        fit.code = code_of(maximise(p, g, w, mean_model, false, 0, fit.search));
+    else
+        fit_joint(p, g, w, r, moment, fit);
     report(p, g, w, fit, gene, out);
 }
 

@@ -27,13 +27,13 @@ struct Gene {
     int* stratum_nonzero;   // (n_strata + 1) ranges of the two arrays above
     double* stratum_total;  // (n_strata) sum of y
     double* stratum_exposure;
-    const double* offset;   // (n_padded)
-    const double* exposure; // (n_padded)
-    double* design_total;   // (f) X'y: the likelihood is linear in it
-    double offset_total;    // sum of y * offset
-    double constant;        // -sum log y!
-    double total;           // sum of y
-    CountTail* level;       // (n_levels), for designs whose dispersion is constant within a level
+    const double* offset;    // (n_padded)
+    const double* exposure;  // (n_padded)
+    double* design_total;    // (f) X'y: the likelihood is linear in it
+    double offset_total;     // sum of y * offset
+    double constant;         // -sum log y!
+    double total;            // sum of y
+    CountTail* level;        // (n_levels), for designs whose dispersion is constant within a level
 };
 
 // Does the predictor differ between cells of a stratum?
@@ -41,7 +41,8 @@ static inline bool varies_within_strata(const StratifiedDesign& d) { return d.n_
 
 static inline double row_product(const StratifiedDesign& d, int stratum, const double* coef) {
     double out = d.fixed_row[stratum];
-    for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e) out += d.entry_value[e] * coef[d.entry_column[e]];
+    for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e)
+        out += d.entry_value[e] * coef[d.entry_column[e]];
     return out;
 }
 
@@ -91,9 +92,11 @@ static inline void read_totals(const Problem& p, Gene& g) {
             total += g.y[k];
             g.offset_total += g.y[k] * g.offset[g.position[k]];
             for (int c = 0; c < d.n_continuous; ++c)
-                g.design_total[d.continuous_column[c]] += g.y[k] * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
+                g.design_total[d.continuous_column[c]] +=
+                    g.y[k] * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
         }
-        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e) g.design_total[d.entry_column[e]] += total * d.entry_value[e];
+        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
+            g.design_total[d.entry_column[e]] += total * d.entry_value[e];
         g.stratum_total[s] = total;
         g.total += total;
     }
@@ -107,7 +110,8 @@ static inline double log_factorials(const Gene& g) {
     return sum(out);
 }
 
-// How many terms to sum before Stirling's series takes over: a term costs about 2.5 ns, a series about 12 ns per count above.
+// How many terms to sum before Stirling's series takes over: a term costs about 2.5 ns, a series about 12 ns per count
+// above.
 static inline int best_tail_length(const double* histogram, int longest, double n_above_longest) {
     if (longest <= first_stirling) return longest;
     double above = n_above_longest, best_cost = 1e300;
@@ -124,7 +128,8 @@ static inline int best_tail_length(const double* histogram, int longest, double 
 }
 
 // The tails of the counts in the strata of one level. `histogram` has longest_tail + 1 places.
-static inline void read_tail(const Problem& p, const Gene& g, int level, double* histogram, CountTail& out, Arena& arena) {
+static inline void read_tail(const Problem& p, const Gene& g, int level, double* histogram, CountTail& out,
+                             Arena& arena) {
     int longest = 0, n_above = 0, n_fractional = 0;
     for (int j = 0; j <= longest_tail; ++j) histogram[j] = 0;
     auto each = [&](auto&& visit) {
@@ -154,8 +159,10 @@ static inline void read_tail(const Problem& p, const Gene& g, int level, double*
     out.large = arena.take<double>(padded(n_large));
     out.fractional = arena.take<double>(n_fractional);
     each([&](double y) {
-        if (y <= longest_tail && static_cast<int>(y) != y) out.fractional[out.n_fractional++] = y;
-        else if (y > out.n_tail) out.large[out.n_large++] = y;
+        if (y <= longest_tail && static_cast<int>(y) != y)
+            out.fractional[out.n_fractional++] = y;
+        else if (y > out.n_tail)
+            out.large[out.n_large++] = y;
     });
     for (int k = out.n_large; k < padded(out.n_large); ++k) out.large[k] = out.n_tail;
 }
@@ -163,8 +170,9 @@ static inline void read_tail(const Problem& p, const Gene& g, int level, double*
 // Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
 static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
     const std::int64_t n = most_nonzero, s = p.n_strata, lines = 16 + 3 * static_cast<std::int64_t>(p.n_levels);
-    return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n + 8 * p.n_levels +
-                static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) + 2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0)) +
+    return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
+                8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
+                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0)) +
            static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
 }
 

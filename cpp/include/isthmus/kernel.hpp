@@ -5,9 +5,9 @@
 
 namespace isthmus {
 
-#define ISTHMUS_DECLARE(isa)                                                           \
-    namespace isa {                                                                    \
-    std::int64_t scratch_bytes(const Problem& problem, int most_nonzero);              \
+#define ISTHMUS_DECLARE(isa)                                                            \
+    namespace isa {                                                                     \
+    std::int64_t scratch_bytes(const Problem& problem, int most_nonzero);               \
     void fit_gene(const Problem& problem, int gene, void* scratch, const Results& out); \
     }
 ISTHMUS_DECLARE(baseline)

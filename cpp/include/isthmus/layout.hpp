@@ -18,7 +18,7 @@ namespace isthmus {
 // A vector on a cache-line boundary.
 template <class T>
 class Aligned {
-public:
+  public:
     explicit Aligned(std::size_t n = 0) : size_(n), data_(n ? allocate(n) : nullptr) {}
     T* data() { return data_.get(); }
     const T* data() const { return data_.get(); }
@@ -26,7 +26,7 @@ public:
     const T& operator[](std::size_t i) const { return data_[i]; }
     std::size_t size() const { return size_; }
 
-private:
+  private:
     struct Free {
         void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
     };
@@ -43,20 +43,25 @@ struct MatrixView {
     double operator()(std::int64_t i, std::int64_t j) const { return data[i * row_stride + j * column_stride]; }
 };
 
-// Give each row of the chosen columns a stratum number; stop (and leave `stratum` alone) if there would be more than `most`.
-inline bool refine_strata(const MatrixView& m, std::int64_t column, int most, std::vector<int>& stratum, int& n_strata) {
+// Give each row of the chosen columns a stratum number; stop (and leave `stratum` alone) if there would be more than
+// `most`.
+inline bool refine_strata(const MatrixView& m, std::int64_t column, int most, std::vector<int>& stratum,
+                          int& n_strata) {
     struct Key {
         int stratum;
         double value;
         bool operator==(const Key& o) const { return stratum == o.stratum && value == o.value; }
     };
     struct Hash {
-        std::size_t operator()(const Key& k) const { return std::hash<double>()(k.value) * 1000003u + static_cast<std::size_t>(k.stratum); }
+        std::size_t operator()(const Key& k) const {
+            return std::hash<double>()(k.value) * 1000003u + static_cast<std::size_t>(k.stratum);
+        }
     };
     std::unordered_map<Key, int, Hash> number;
     std::vector<int> refined(stratum.size());
     for (std::size_t i = 0; i < stratum.size(); ++i) {
-        const auto found = number.try_emplace(Key{stratum[i], m(static_cast<std::int64_t>(i), column)}, static_cast<int>(number.size()));
+        const auto found = number.try_emplace(Key{stratum[i], m(static_cast<std::int64_t>(i), column)},
+                                              static_cast<int>(number.size()));
         if (static_cast<int>(number.size()) > most) return false;
         refined[i] = found.first->second;
     }
@@ -76,8 +81,15 @@ struct DesignLayout {
     Aligned<double> continuous, fixed_cell;
 
     StratifiedDesign view() const {
-        return {static_cast<int>(column_reach.size()), static_cast<int>(continuous_column.size()), continuous_column.data(),
-                continuous.data(), entry_start.data(), entry_column.data(), entry_value.data(), column_reach.data(), fixed_row.data(),
+        return {static_cast<int>(column_reach.size()),
+                static_cast<int>(continuous_column.size()),
+                continuous_column.data(),
+                continuous.data(),
+                entry_start.data(),
+                entry_column.data(),
+                entry_value.data(),
+                column_reach.data(),
+                fixed_row.data(),
                 fixed_cell.data()};
     }
 };
@@ -101,7 +113,8 @@ inline void place_cells(const std::vector<int>& stratum, int n_strata, CellLayou
         out.any_cell_of_stratum[stratum[i]] = static_cast<int>(i);
     }
     out.stratum_start.assign(1, 0);
-    for (int s : size) out.stratum_start.push_back(out.stratum_start.back() + (s + lane_count - 1) / lane_count * lane_count);
+    for (int s : size)
+        out.stratum_start.push_back(out.stratum_start.back() + (s + lane_count - 1) / lane_count * lane_count);
     out.n_padded = out.stratum_start.back();
     out.position.resize(stratum.size());
     out.cell.assign(static_cast<std::size_t>(out.n_padded), -1);
@@ -112,10 +125,12 @@ inline void place_cells(const std::vector<int>& stratum, int n_strata, CellLayou
     }
 }
 
-inline void place_design(const MatrixView& m, const std::vector<char>& categorical, const CellLayout& cells, DesignLayout& out) {
+inline void place_design(const MatrixView& m, const std::vector<char>& categorical, const CellLayout& cells,
+                         DesignLayout& out) {
     out.column_reach.assign(static_cast<std::size_t>(m.columns), 0);
     for (std::int64_t c = 0; c < m.columns; ++c)
-        for (std::int64_t i = 0; i < m.rows; ++i) out.column_reach[c] = std::max(out.column_reach[c], std::fabs(m(i, c)));
+        for (std::int64_t i = 0; i < m.rows; ++i)
+            out.column_reach[c] = std::max(out.column_reach[c], std::fabs(m(i, c)));
     out.entry_start.assign(1, 0);
     for (int cell : cells.any_cell_of_stratum) {
         for (std::int64_t c = 0; c < m.columns; ++c)
@@ -130,10 +145,12 @@ inline void place_design(const MatrixView& m, const std::vector<char>& categoric
     const std::size_t n = static_cast<std::size_t>(cells.n_padded);
     out.continuous = Aligned<double>(out.continuous_column.size() * n);
     for (std::size_t k = 0; k < out.continuous_column.size(); ++k)
-        for (std::size_t i = 0; i < n; ++i) out.continuous[k * n + i] = cells.cell[i] < 0 ? 0.0 : m(cells.cell[i], out.continuous_column[k]);
+        for (std::size_t i = 0; i < n; ++i)
+            out.continuous[k * n + i] = cells.cell[i] < 0 ? 0.0 : m(cells.cell[i], out.continuous_column[k]);
 }
 
-// The part of the dispersion predictor that has no parameter: once a stratum, or once a cell where it differs within strata.
+// The part of the dispersion predictor that has no parameter: once a stratum, or once a cell where it differs within
+// strata.
 inline void place_fixed(const double* fixed, bool categorical, const CellLayout& cells, DesignLayout& out) {
     out.fixed_row.assign(static_cast<std::size_t>(cells.n_strata()), 0.0);
     if (!fixed) return;
@@ -155,7 +172,8 @@ inline void place_offset(const double* offset, CellLayout& out) {
     }
     out.stratum_exposure.assign(static_cast<std::size_t>(out.n_strata()), 0.0);
     for (int s = 0; s < out.n_strata(); ++s)
-        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i) out.stratum_exposure[s] += out.exposure[i];
+        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i)
+            out.stratum_exposure[s] += out.exposure[i];
 }
 
 // Strata with the same row of the dispersion design share a level, and so the tails of their counts.
@@ -164,7 +182,8 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
     for (int s = 0; s < out.n_strata(); ++s) {
         auto same = [&](int other) {
             for (std::int64_t c = 0; c < z.columns; ++c)
-                if (categorical[c] && z(out.any_cell_of_stratum[s], c) != z(out.any_cell_of_stratum[other], c)) return false;
+                if (categorical[c] && z(out.any_cell_of_stratum[s], c) != z(out.any_cell_of_stratum[other], c))
+                    return false;
             return out.dispersion.fixed_row[s] == out.dispersion.fixed_row[other];
         };
         const auto found = std::find_if(out.stratum_of_level.begin(), out.stratum_of_level.end(), same);
@@ -174,7 +193,8 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
     out.n_levels = static_cast<int>(out.stratum_of_level.size());
 }
 
-inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset, const double* dispersion_offset) {
+inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset,
+                                const double* dispersion_offset) {
     std::vector<int> stratum(static_cast<std::size_t>(x.rows), 0);
     int n_strata = 1;
     const int most = most_strata(x.rows, x.columns + z.columns);
@@ -197,8 +217,8 @@ inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const 
     return out;
 }
 
-// Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order. Counts that fit
-// a float exactly are kept as floats, which makes the copy smaller than the matrix it came from.
+// Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order.
+// Counts that fit a float exactly are kept as floats, which makes the copy smaller than the matrix it came from.
 struct CountLayout {
     Aligned<std::int64_t> gene_start;
     Aligned<std::int32_t> position;
@@ -215,7 +235,8 @@ bool fits_float(const Value* data, std::int64_t n) {
 }
 
 template <class Index, class Value>
-CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, int first, int last) {
+CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
+                           int first, int last) {
     const int n_genes = last - first;
     CountLayout out;
     out.gene_start = Aligned<std::int64_t>(static_cast<std::size_t>(n_genes) + 1);
@@ -231,18 +252,23 @@ CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Valu
     const std::size_t total = static_cast<std::size_t>(out.gene_start[n_genes]);
     const bool narrow = fits_float(data, nnz);
     out.position = Aligned<std::int32_t>(total);
-    if (narrow) out.count32 = Aligned<float>(std::max<std::size_t>(total, 1));
-    else out.count64 = Aligned<double>(std::max<std::size_t>(total, 1));
+    if (narrow)
+        out.count32 = Aligned<float>(std::max<std::size_t>(total, 1));
+    else
+        out.count64 = Aligned<double>(std::max<std::size_t>(total, 1));
     std::vector<std::int64_t> next(out.gene_start.data(), out.gene_start.data() + n_genes);
     for (int place = 0; place < cells.n_padded; ++place) {
         const int cell = cells.cell[place];
         if (cell < 0) continue;
-        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < static_cast<std::int64_t>(indptr[cell + 1]); ++k) {
+        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < static_cast<std::int64_t>(indptr[cell + 1]);
+             ++k) {
             if (indices[k] < first || indices[k] >= last || data[k] == Value(0)) continue;
             const std::int64_t to = next[indices[k] - first]++;
             out.position[to] = place;
-            if (narrow) out.count32[to] = static_cast<float>(data[k]);
-            else out.count64[to] = static_cast<double>(data[k]);
+            if (narrow)
+                out.count32[to] = static_cast<float>(data[k]);
+            else
+                out.count64[to] = static_cast<double>(data[k]);
         }
     }
     return out;

@@ -9,8 +9,8 @@
 //    -d2 cross   c = (y - mu) v (1 - v)
 //    -d2 zeta    log(1 + t) / alpha - mu v + c - S2
 //
-// (Lawless 1987, Canad. J. Statist. 15:209, in log alpha.) The y = 0 part is computed for every cell in vectors; cells with
-// counts then add their share, so a zero costs no logarithm of its own and never meets a Gamma function.
+// (Lawless 1987, Canad. J. Statist. 15:209, in log alpha.) The y = 0 part is computed for every cell in vectors; cells
+// with counts then add their share, so a zero costs no logarithm of its own and never meets a Gamma function.
 #pragma once
 
 #include "gene.hpp"
@@ -18,27 +18,27 @@
 namespace isthmus::ISTHMUS_ISA {
 
 struct Derivatives {
-    double value;        // without log y!
-    double magnitude;    // sum of absolute parts of the value: times 2^-52 it is the noise of `value`
-    double* gradient;    // (f + g)
-    double* curvature;   // (f + g)^2, minus the Hessian
+    double value;       // without log y!
+    double magnitude;   // sum of absolute parts of the value: times 2^-52 it is the noise of `value`
+    double* gradient;   // (f + g)
+    double* curvature;  // (f + g)^2, minus the Hessian
 };
 
 // Extras of the last evaluation at the optimum.
 struct Summary {
-    double* expected;        // (f, f) Fisher information of the mean model
+    double* expected;  // (f, f) Fisher information of the mean model
     double min_mean;
     double min_dispersion, max_dispersion, mean_dispersion;
-    double max_excess;       // over strata, alpha * sum mu^2 / sum mu: how far from Poisson the furthest is
+    double max_excess;  // over strata, alpha * sum mu^2 / sum mu: how far from Poisson the furthest is
 };
 
 // Sums over the cells of one stratum. Index 0 stands for the stratum's own row, 1.. for the continuous columns.
 struct StratumSums {
-    double *ge, *he, *ee;    // gradient (1+k), curvature (1+k)^2, expected information (1+k)^2, in eta
-    double *gz, *hz, *cross; // (1+m), (1+m)^2, (1+k)(1+m)
-    double log_part;         // sum log(1 + t) / alpha
-    double y_log_v;          // sum y log v
-    double rising;           // sum S0, cell by cell (only when alpha differs within a stratum)
+    double *ge, *he, *ee;     // gradient (1+k), curvature (1+k)^2, expected information (1+k)^2, in eta
+    double *gz, *hz, *cross;  // (1+m), (1+m)^2, (1+k)(1+m)
+    double log_part;          // sum log(1 + t) / alpha
+    double y_log_v;           // sum y log v
+    double rising;            // sum S0, cell by cell (only when alpha differs within a stratum)
     double mean_total, mean_square;
 };
 
@@ -59,7 +59,7 @@ static inline std::int64_t workspace_bytes(const Problem& p) {
 static inline Workspace make_workspace(const Problem& p, Arena& arena) {
     const int k = 1 + p.mean.n_continuous, m = 1 + p.dispersion.n_continuous;
     Workspace w;
-    double** buffers[] = {&w.block.mu, &w.block.v, &w.block.ge, &w.block.he, &w.block.alpha, &w.block.gz,
+    double** buffers[] = {&w.block.mu, &w.block.v,     &w.block.ge,   &w.block.he,    &w.block.alpha,  &w.block.gz,
                           &w.block.hz, &w.block.cross, &w.block.work, &w.block.count, &w.block.count_v};
     for (double** b : buffers) *b = arena.take<double>(block_cells + lane_count);
     w.sums.ge = arena.take<double>(k);
@@ -85,10 +85,12 @@ static inline void clear(StratumSums& s, int k, int m) {
     s.log_part = s.y_log_v = s.rising = s.mean_total = s.mean_square = 0;
 }
 
-// ---- sums of a block -------------------------------------------------------------------------------------------------
+// ---- sums of a block
+// -------------------------------------------------------------------------------------------------
 
 // g += sum w x over (1, columns).
-static inline void add_weighted(const double* w, const double* columns, std::int64_t stride, int n_columns, int n, double* g) {
+static inline void add_weighted(const double* w, const double* columns, std::int64_t stride, int n_columns, int n,
+                                double* g) {
     Pack total{};
     for (int i = 0; i < n; i += pack_lanes) total += load(w + i);
     g[0] += sum(total);
@@ -101,8 +103,8 @@ static inline void add_weighted(const double* w, const double* columns, std::int
 }
 
 // h += sum w x x' over (1, columns), lower triangle, (1 + n_columns) wide.
-static inline void add_weighted_square(const double* w, const double* columns, std::int64_t stride, int n_columns, int n,
-                                       double* work, double* h) {
+static inline void add_weighted_square(const double* w, const double* columns, std::int64_t stride, int n_columns,
+                                       int n, double* work, double* h) {
     const int width = 1 + n_columns;
     Pack total{};
     for (int i = 0; i < n; i += pack_lanes) total += load(w + i);
@@ -138,9 +140,11 @@ static inline void add_weighted_square(const double* w, const double* columns, s
     }
 }
 
-// ---- cells of a block ------------------------------------------------------------------------------------------------
+// ---- cells of a block
+// ------------------------------------------------------------------------------------------------
 
-static inline void add_columns(const StratifiedDesign& d, std::int64_t n_padded, int first, int n, const double* coef, double* eta) {
+static inline void add_columns(const StratifiedDesign& d, std::int64_t n_padded, int first, int n, const double* coef,
+                               double* eta) {
     for (int c = 0; c < d.n_continuous; ++c) {
         const double* x = d.continuous + c * n_padded + first;
         const Pack b = all(coef[d.continuous_column[c]]);
@@ -149,7 +153,8 @@ static inline void add_columns(const StratifiedDesign& d, std::int64_t n_padded,
 }
 
 // mu of the cells at [first, first + n). Without continuous columns no exponential is needed: exp(offset) is stored.
-static inline void fitted_means(const Problem& p, const Gene& g, int first, int n, double base, const double* coef, double* mu) {
+static inline void fitted_means(const Problem& p, const Gene& g, int first, int n, double base, const double* coef,
+                                double* mu) {
     if (p.mean.n_continuous == 0) {
         const Pack scale = exp_pack(all(smaller(base, max_eta)));
         for (int i = 0; i < n; i += pack_lanes) store(mu + i, scale * load(g.exposure + first + i));
@@ -177,7 +182,8 @@ static inline double small_log_part(const double* mu, int n, double alpha) {
     Pack total{};
     for (int i = 0; i < n; i += pack_lanes) {
         const Pack m = load(mu + i), t = alpha * m;
-        total += m * (1.0 - t * (1.0 / 2 - t * (1.0 / 3 - t * (1.0 / 4 - t * (1.0 / 5 - t * (1.0 / 6 - t * (1.0 / 7)))))));
+        total +=
+            m * (1.0 - t * (1.0 / 2 - t * (1.0 / 3 - t * (1.0 / 4 - t * (1.0 / 5 - t * (1.0 / 6 - t * (1.0 / 7)))))));
     }
     return sum(total);
 }
@@ -193,7 +199,8 @@ static inline void zero_part(const Block& b, int n, double alpha, StratumSums& s
         store(b.ge + i, -g);
         store(b.he + i, g * v);
     }
-    s.log_part += alpha * largest(largest_mu) < 0.01 ? small_log_part(b.mu, n, alpha) : log1p_sum(b.mu, n, alpha) / alpha;
+    s.log_part +=
+        alpha * largest(largest_mu) < 0.01 ? small_log_part(b.mu, n, alpha) : log1p_sum(b.mu, n, alpha) / alpha;
 }
 
 // The same where alpha differs from cell to cell (b.alpha).
@@ -214,8 +221,8 @@ static inline void zero_part_varying(const Block& b, int n, StratumSums& s) {
 }
 
 // What cells with counts add to the block that starts at `first`. Returns the gene's next nonzero.
-static inline int add_counts(const Problem& p, const Gene& g, const Block& b, int first, int end, int k, bool varying, StratumSums& s,
-                             double* y_v) {
+static inline int add_counts(const Problem& p, const Gene& g, const Block& b, int first, int end, int k, bool varying,
+                             StratumSums& s, double* y_v) {
     const StratifiedDesign& d = p.mean;
     int n = 0;
     for (; k < g.n_nonzero && g.position[k] < end; ++k, ++n) {
@@ -233,7 +240,8 @@ static inline int add_counts(const Problem& p, const Gene& g, const Block& b, in
             s.rising += r.s0;
         } else {
             y_v[0] += yv;
-            for (int c = 0; c < d.n_continuous; ++c) y_v[c + 1] += yv * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
+            for (int c = 0; c < d.n_continuous; ++c)
+                y_v[c + 1] += yv * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
         }
     }
     for (int i = n; i < padded(n); ++i) b.count[i] = 0, b.count_v[i] = 1;
@@ -264,7 +272,8 @@ static inline void add_expected(const Problem& p, const Block& b, int first, int
         if (p.cell_of_position[first + i] >= 0) out.min_mean = smaller(out.min_mean, b.mu[i]);
 }
 
-// ---- from a stratum's sums to the parameters -------------------------------------------------------------------------
+// ---- from a stratum's sums to the parameters
+// -------------------------------------------------------------------------
 
 // Visit the design columns that basis element `i` of a stratum stands for: its own row (0) or a continuous column.
 template <class Visit>
@@ -273,11 +282,13 @@ static inline void columns_of(const StratifiedDesign& d, int stratum, int i, Vis
         visit(d.continuous_column[i - 1], 1.0);
         return;
     }
-    for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e) visit(d.entry_column[e], d.entry_value[e]);
+    for (int e = d.entry_start[stratum]; e < d.entry_start[stratum + 1]; ++e)
+        visit(d.entry_column[e], d.entry_value[e]);
 }
 
 static inline void scatter_vector(const StratifiedDesign& d, int stratum, const double* sums, double* out) {
-    for (int i = 0; i <= d.n_continuous; ++i) columns_of(d, stratum, i, [&](int c, double x) { out[c] += x * sums[i]; });
+    for (int i = 0; i <= d.n_continuous; ++i)
+        columns_of(d, stratum, i, [&](int c, double x) { out[c] += x * sums[i]; });
 }
 
 // out (row-major, `width` wide, both triangles) += basis' sums basis; sums holds its lower triangle.
@@ -305,18 +316,20 @@ static inline void scatter_cross(const Problem& p, int stratum, const double* su
             });
 }
 
-// ---- the whole gene --------------------------------------------------------------------------------------------------
+// ---- the whole gene
+// --------------------------------------------------------------------------------------------------
 
 // Cells of one stratum whose dispersion is the same.
-static inline void constant_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum, const double* theta, double alpha,
-                                    StratumSums& s, Summary* summary) {
+static inline void constant_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum,
+                                    const double* theta, double alpha, StratumSums& s, Summary* summary) {
     const StratifiedDesign& d = p.mean;
     const int k1 = 1 + d.n_continuous;
     const double base = row_product(d, stratum, theta);
     double* y_v = s.cross;  // filled with sum y v x first, turned into the cross sums at the end
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
-        const int n = p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
+        const int n =
+            p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, theta, w.block.mu);
         zero_part(w.block, n, alpha, s);
         k = add_counts(p, g, w.block, first, first + n, k, false, s, y_v);
@@ -332,22 +345,24 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
 }
 
 // Cells of one stratum with a dispersion of their own each.
-static inline void varying_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum, const double* theta,
-                                   StratumSums& s, Summary* summary) {
+static inline void varying_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum,
+                                   const double* theta, StratumSums& s, Summary* summary) {
     const StratifiedDesign &d = p.mean, &z = p.dispersion;
     const double *a = theta, *b = theta + d.n_columns;
     const double base = row_product(d, stratum, a), base_zeta = row_product(z, stratum, b);
     const int m = 1 + z.n_continuous;
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
-        const int n = p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
+        const int n =
+            p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, a, w.block.mu);
         for (int i = 0; i < n; ++i) w.block.alpha[i] = base_zeta;
         if (z.fixed_cell)
             for (int i = 0; i < n; ++i) w.block.alpha[i] += z.fixed_cell[first + i];
         add_columns(z, p.n_padded, first, n, b, w.block.alpha);
         for (int i = 0; i < n; i += pack_lanes)
-            store(w.block.alpha + i, exp_pack(at_least(at_most(load(w.block.alpha + i), max_log_dispersion), min_log_dispersion)));
+            store(w.block.alpha + i,
+                  exp_pack(at_least(at_most(load(w.block.alpha + i), max_log_dispersion), min_log_dispersion)));
         zero_part_varying(w.block, n, s);
         k = add_counts(p, g, w.block, first, first + n, k, true, s, nullptr);
         const double* x = d.continuous + first;
@@ -359,7 +374,8 @@ static inline void varying_stratum(const Problem& p, const Gene& g, const Worksp
         add_weighted(w.block.cross, zx, p.n_padded, z.n_continuous, n, s.cross);
         for (int c = 0; c < d.n_continuous; ++c) {
             for (int i = 0; i < n; i += pack_lanes)
-                store(w.block.work + i, load(w.block.cross + i) * load(x + c * static_cast<std::int64_t>(p.n_padded) + i));
+                store(w.block.work + i,
+                      load(w.block.cross + i) * load(x + c * static_cast<std::int64_t>(p.n_padded) + i));
             add_weighted(w.block.work, zx, p.n_padded, z.n_continuous, n, s.cross + (c + 1) * m);
         }
         if (!summary) continue;
@@ -385,13 +401,16 @@ static inline void add_levels(const Problem& p, const Gene& g, const double* b, 
         out.magnitude += part.s0;
         columns_of(z, stratum, 0, [&](int ci, double xi) {
             out.gradient[f + ci] += xi * part.s1;
-            columns_of(z, stratum, 0, [&](int cj, double xj) { out.curvature[(f + ci) * width + f + cj] -= xi * xj * part.s2; });
+            columns_of(z, stratum, 0,
+                       [&](int cj, double xj) { out.curvature[(f + ci) * width + f + cj] -= xi * xj * part.s2; });
         });
     }
 }
 
 // How far a stratum is from Poisson: alpha sum mu^2 / sum mu, the excess of the variance over the mean.
-static inline double excess(double alpha, const StratumSums& s) { return s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0; }
+static inline double excess(double alpha, const StratumSums& s) {
+    return s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0;
+}
 
 static inline int real_cells(const Problem& p, int stratum) {
     int n = 0;
@@ -400,8 +419,8 @@ static inline int real_cells(const Problem& p, int stratum) {
 }
 
 // Evaluate at theta = (a, b). `poisson`: alpha = 0 everywhere, and the dispersion's derivatives are zero.
-static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const double* theta, bool poisson, Derivatives& out,
-                            Summary* summary = nullptr) {
+static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const double* theta, bool poisson,
+                            Derivatives& out, Summary* summary = nullptr) {
     const int f = p.mean.n_columns, width = f + p.dispersion.n_columns;
     const int k = 1 + p.mean.n_continuous, m = 1 + p.dispersion.n_continuous;
     const bool varying = !poisson && varies_within_strata(p.dispersion);
@@ -414,15 +433,18 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
     for (int s = 0; s < p.n_strata; ++s) {
         clear(w.sums, k, m);
         const double alpha = poisson || varying ? 0.0 : clamped_dispersion(p, s, theta + f);
-        if (varying) varying_stratum(p, g, w, s, theta, w.sums, summary);
-        else constant_stratum(p, g, w, s, theta, alpha, w.sums, summary);
+        if (varying)
+            varying_stratum(p, g, w, s, theta, w.sums, summary);
+        else
+            constant_stratum(p, g, w, s, theta, alpha, w.sums, summary);
         out.value += w.sums.y_log_v - w.sums.log_part + w.sums.rising;
         out.magnitude += absolute(w.sums.y_log_v) + w.sums.log_part + absolute(w.sums.rising);
         scatter_vector(p.mean, s, w.sums.ge, out.gradient);
         scatter_square(p.mean, s, w.sums.he, out.curvature, width);
         if (summary) {
             scatter_square(p.mean, s, w.sums.ee, summary->expected, f);
-            summary->max_excess = larger(summary->max_excess, excess(varying ? summary->max_dispersion : alpha, w.sums));
+            summary->max_excess =
+                larger(summary->max_excess, excess(varying ? summary->max_dispersion : alpha, w.sums));
             if (!varying) note_dispersion(alpha, real_cells(p, s), *summary);
         }
         if (poisson) continue;
@@ -433,26 +455,42 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
     if (!poisson && !varying) add_levels(p, g, theta + f, out);
 }
 
-// Half of sum (y - mu)^2 - y: the derivative of the log-likelihood by alpha at alpha = 0 (Dean & Lawless 1989), and sum mu^2.
+// At alpha = 0 the log-likelihood's derivative by the alpha of some cells is half of their sum of (y - mu)^2 - y (Dean
+// & Lawless 1989, JASA 84:467). If it is positive in no level, the likelihood falls whichever alpha leaves 0.
 struct PoissonScore {
-    double score, mean_square;
+    double excess;  // largest over levels of sum((y - mu)^2 - y) / sum(mu^2), the moment estimate of alpha
+    bool falls;
 };
 
-static inline PoissonScore poisson_score(const Problem& p, const Gene& g, Workspace& w, const double* a) {
-    double square = 0, observed = 0;
-    for (int s = 0; s < p.n_strata; ++s) {
-        const double base = row_product(p.mean, s, a);
-        int k = g.stratum_nonzero[s];
-        for (int first = p.stratum_start[s]; first < p.stratum_start[s + 1]; first += block_cells) {
-            const int n = p.stratum_start[s + 1] - first < block_cells ? p.stratum_start[s + 1] - first : block_cells;
-            fitted_means(p, g, first, n, base, a, w.block.mu);
-            Pack total{};
-            for (int i = 0; i < n; i += pack_lanes) total += load(w.block.mu + i) * load(w.block.mu + i);
-            square += sum(total);
-            for (; k < g.n_nonzero && g.position[k] < first + n; ++k) observed += g.y[k] * (g.y[k] - 1 - 2 * w.block.mu[g.position[k] - first]);
-        }
+static inline double add_excess(const Problem& p, const Gene& g, Workspace& w, const double* a, int stratum,
+                                double& square) {
+    const double base = row_product(p.mean, stratum, a);
+    double out = 0;
+    int k = g.stratum_nonzero[stratum];
+    for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
+        const int n =
+            p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
+        fitted_means(p, g, first, n, base, a, w.block.mu);
+        Pack total{};
+        for (int i = 0; i < n; i += pack_lanes) total += load(w.block.mu + i) * load(w.block.mu + i);
+        square += sum(total);
+        for (; k < g.n_nonzero && g.position[k] < first + n; ++k)
+            out += g.y[k] * (g.y[k] - 1 - 2 * w.block.mu[g.position[k] - first]);
     }
-    return {0.5 * (square + observed), square};
+    return out;
+}
+
+static inline PoissonScore poisson_score(const Problem& p, const Gene& g, Workspace& w, const double* a) {
+    PoissonScore out{-1, true};
+    for (int level = 0; level < p.n_levels; ++level) {
+        double excess = 0, square = 0;
+        for (int s = 0; s < p.n_strata; ++s)
+            if (p.level_of_stratum[s] == level) excess += add_excess(p, g, w, a, s, square);
+        if (!(square > 0)) continue;
+        out.excess = larger(out.excess, (excess + square) / square);
+        out.falls = out.falls && excess + square <= 1e-12 * square;
+    }
+    return out;
 }
 
 }  // namespace isthmus::ISTHMUS_ISA

@@ -13,8 +13,9 @@
 
 namespace isthmus {
 
-// Runs `work(thread)` on n threads. The calling thread only waits, and every 20 ms asks `interrupted()` (the workers never do:
-// only the thread that Python called from may look for Ctrl-C or report progress). Returns false if it was interrupted; `stop` tells the workers.
+// Runs `work(thread)` on n threads. The calling thread only waits, and every 20 ms asks `interrupted()` (the workers
+// never do: only the thread that Python called from may look for Ctrl-C or report progress). Returns false if it was
+// interrupted; `stop` tells the workers.
 template <class Work, class Interrupted>
 bool run_threads(int n, std::atomic<bool>& stop, Work&& work, Interrupted&& interrupted) {
     std::mutex mutex;
@@ -43,7 +44,9 @@ bool run_threads(int n, std::atomic<bool>& stop, Work&& work, Interrupted&& inte
     return ok;
 }
 
-inline bool read_stop(const void* context) { return static_cast<const std::atomic<bool>*>(context)->load(std::memory_order_relaxed); }
+inline bool read_stop(const void* context) {
+    return static_cast<const std::atomic<bool>*>(context)->load(std::memory_order_relaxed);
+}
 
 // Fit every gene of `problem`. `finished` counts genes, for progress. False if interrupted.
 template <class Interrupted>

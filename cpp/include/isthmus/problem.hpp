@@ -1,7 +1,7 @@
 // What a fit of many genes reads and writes, as plain data.
 //
-// These structs are shared by translation units that are compiled for different instruction sets, so they hold pointers and
-// numbers only: no member function, no std type, nothing that a linker could merge across builds.
+// These structs are shared by translation units that are compiled for different instruction sets, so they hold pointers
+// and numbers only: no member function, no std type, nothing that a linker could merge across builds.
 #pragma once
 
 #include <cstdint>
@@ -24,47 +24,47 @@ enum GeneCode : std::int32_t { gene_ok = 0, gene_poisson_limit = 1, gene_not_con
 struct StratifiedDesign {
     int n_columns;
     int n_continuous;
-    const int* continuous_column;   // (n_continuous) index of each continuous column
-    const double* continuous;       // (n_continuous, n_padded)
-    const int* entry_start;         // (n_strata + 1)
+    const int* continuous_column;  // (n_continuous) index of each continuous column
+    const double* continuous;      // (n_continuous, n_padded)
+    const int* entry_start;        // (n_strata + 1)
     const int* entry_column;
     const double* entry_value;
-    const double* column_reach;     // (n_columns) largest absolute value: bounds the change of the predictor in a step
-    const double* fixed_row;        // (n_strata) a part of the predictor with no parameter ...
-    const double* fixed_cell;       // (n_padded) ... or null; the same where it differs within strata
+    const double* column_reach;  // (n_columns) largest absolute value: bounds the change of the predictor in a step
+    const double* fixed_row;     // (n_strata) a part of the predictor with no parameter ...
+    const double* fixed_cell;    // (n_padded) ... or null; the same where it differs within strata
 };
 
 struct Problem {
     int n_cells;
     int n_padded;
     int n_strata;
-    const int* stratum_start;       // (n_strata + 1) in padded positions
+    const int* stratum_start;  // (n_strata + 1) in padded positions
     StratifiedDesign mean;
-    StratifiedDesign dispersion;    // n_columns = 0: Poisson
-    const double* offset;           // (n_padded) natural log; padding holds `min_eta`
-    const double* exposure;         // (n_padded) exp(offset); padding holds 0
-    const double* stratum_exposure; // (n_strata) sum of exposure
-    int n_levels;                   // distinct rows of the dispersion design (used when it has no continuous column)
-    const int* level_of_stratum;    // (n_strata)
-    const int* stratum_of_level;    // (n_levels) one stratum that shows the level's row
+    StratifiedDesign dispersion;     // n_columns = 0: Poisson
+    const double* offset;            // (n_padded) natural log; padding holds `min_eta`
+    const double* exposure;          // (n_padded) exp(offset); padding holds 0
+    const double* stratum_exposure;  // (n_strata) sum of exposure
+    int n_levels;                    // distinct rows of the dispersion design (used when it has no continuous column)
+    const int* level_of_stratum;     // (n_strata)
+    const int* stratum_of_level;     // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
-    const std::int64_t* gene_start; // (n_genes + 1)
+    const std::int64_t* gene_start;  // (n_genes + 1)
     const std::int32_t* position;
-    const float* count32;           // one of the two is set
+    const float* count32;  // one of the two is set
     const double* count64;
     int n_genes;
     // an offset for every cell and gene, in the caller's cell order; null where there is none
     const double* gene_offset;
     std::int64_t gene_offset_cell_stride;
     std::int64_t gene_offset_gene_stride;
-    const int* cell_of_position;    // (n_padded) -1 for padding
+    const int* cell_of_position;  // (n_padded) -1 for padding
     // what to do
-    const double* start_mean;       // (n_genes, mean.n_columns) or null: chosen by the kernel
-    const double* start_dispersion; // (n_genes, dispersion.n_columns) or null
+    const double* start_mean;        // (n_genes, mean.n_columns) or null: chosen by the kernel
+    const double* start_dispersion;  // (n_genes, dispersion.n_columns) or null
     bool fix_dispersion;
     int max_iter;
     double tol;
-    bool (*stopped)(const void*);   // asked once a pass: the user pressed Ctrl-C
+    bool (*stopped)(const void*);  // asked once a pass: the user pressed Ctrl-C
     const void* stop_context;
 };
 

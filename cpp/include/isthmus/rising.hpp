@@ -4,8 +4,8 @@
 //     S1(y, a) = dS0 / d log a = sum j a / (1 + j a)
 //     S2(y, a) = dS1 / d log a = sum j a / (1 + j a)^2
 //
-// No Gamma function is evaluated at 1/a, so nothing cancels as a goes to 0. The first terms are summed; what remains above
-// `first_stirling` is a difference of two Stirling series at arguments of at least 32, good to 1e-16.
+// No Gamma function is evaluated at 1/a, so nothing cancels as a goes to 0. The first terms are summed; what remains
+// above `first_stirling` is a difference of two Stirling series at arguments of at least 32, good to 1e-16.
 #pragma once
 
 #include "vector_math.hpp"
@@ -32,7 +32,8 @@ ISTHMUS_INLINE Pack trigamma_tail(Pack i) {  // trigamma(x) - 1 / x
     return z * (0.5 + i * (1.0 / 6 - z * (1.0 / 30 - z * (1.0 / 42 - z * (1.0 / 30)))));
 }
 
-// log(y!) for any y >= 0: a product lifts the argument to at least 10, where seven terms of Stirling's series are exact to 1e-16.
+// log(y!) for any y >= 0: a product lifts the argument to at least 10, where seven terms of Stirling's series are exact
+// to 1e-16.
 ISTHMUS_INLINE Pack log_factorial(Pack y) {
     constexpr int enough = 10;
     Pack x = y + 1.0, lifted = all(1.0);
@@ -42,7 +43,10 @@ ISTHMUS_INLINE Pack log_factorial(Pack y) {
         x = select(low, x + 1.0, x);
     }
     const Pack i = 1.0 / x, z = i * i;
-    const Pack tail = i * (1.0 / 12 - z * (1.0 / 360 - z * (1.0 / 1260 - z * (1.0 / 1680 - z * (1.0 / 1188 - z * (691.0 / 360360 - z * (1.0 / 156)))))));
+    const Pack tail =
+        i * (1.0 / 12 -
+             z * (1.0 / 360 -
+                  z * (1.0 / 1260 - z * (1.0 / 1680 - z * (1.0 / 1188 - z * (691.0 / 360360 - z * (1.0 / 156)))))));
     return (x - 0.5) * log_pack(x) - x + 0.91893853320467274178 + tail - log_pack(lifted);
 }
 
@@ -101,14 +105,14 @@ static inline Rising rising_entry(double y, double a) {
     return out;
 }
 
-// Counts that share one dispersion, summarised once per gene: `tail[j]` = number of counts above j, for j < n_tail, and the
-// counts above n_tail themselves. Costs max(count) once instead of a Gamma function per cell and pass.
+// Counts that share one dispersion, summarised once per gene: `tail[j]` = number of counts above j, for j < n_tail, and
+// the counts above n_tail themselves. Costs max(count) once instead of a Gamma function per cell and pass.
 struct CountTail {
-    double* tail;       // (n_tail, padded with zeros to a multiple of lane_count)
+    double* tail;  // (n_tail, padded with zeros to a multiple of lane_count)
     int n_tail;
-    double* large;      // (n_large, padded with the value n_tail, whose remaining terms are zero)
+    double* large;  // (n_large, padded with the value n_tail, whose remaining terms are zero)
     int n_large;
-    double* fractional; // (n_fractional) counts that are not whole
+    double* fractional;  // (n_fractional) counts that are not whole
     int n_fractional;
 };
 

@@ -6,7 +6,8 @@
 
 namespace isthmus::ISTHMUS_ISA {
 
-// Weighted least squares of `target` on the strata's rows; continuous columns and what the strata do not tell start at 0.
+// Weighted least squares of `target` on the strata's rows; continuous columns and what the strata do not tell start at
+// 0.
 struct RowRegression {
     double *gram, *work, *rhs;
 };
@@ -25,13 +26,18 @@ static inline void solve_rows(int n, RowRegression& r, double* coef) {
     for (int i = 0; i < n; ++i) largest_diagonal = larger(largest_diagonal, r.gram[i * n + i]);
     if (largest_diagonal == 0) return;
     // A little ridge: columns that only the continuous part tells apart are collinear here, and empty ones have no row.
-    for (int i = 0; i < n; ++i) r.gram[i * n + i] += 1e-6 * largest_diagonal;
+    for (int i = 0; i < n; ++i) r.gram[i * n + i] += 1e-9 * largest_diagonal;
     if (!cholesky(r.gram, n)) return;
     cholesky_solve(r.gram, n, r.rhs);
     for (int i = 0; i < n; ++i) coef[i] = r.rhs[i];
 }
 
-// log of the stratum's rate; a stratum without counts is taken to hold a tenth of one.
+// What a stratum without counts is taken to hold, and what it weighs: close to where a separated stratum ends, without
+// pulling at the others.
+constexpr double empty_stratum_total = 1e-4;
+constexpr double empty_stratum_weight = 1e-2;
+
+// log of the stratum's rate.
 static inline void start_mean(const Problem& p, const Gene& g, RowRegression r, double* a) {
     const int f = p.mean.n_columns;
     clear(a, f);
@@ -39,8 +45,10 @@ static inline void start_mean(const Problem& p, const Gene& g, RowRegression r, 
     clear(r.rhs, f);
     for (int s = 0; s < p.n_strata; ++s) {
         if (!(g.stratum_exposure[s] > 0)) continue;
-        const double total = larger(g.stratum_total[s], 0.1);
-        add_row(p.mean, s, total, log1(total / g.stratum_exposure[s]), r);
+        const double total = g.stratum_total[s];
+        const bool empty = !(total > 0);
+        add_row(p.mean, s, empty ? empty_stratum_weight : total,
+                log1((empty ? empty_stratum_total : total) / g.stratum_exposure[s]), r);
     }
     solve_rows(f, r, a);
 }
@@ -55,13 +63,13 @@ static inline double stratum_moment(const Problem& p, const Gene& g, int s, doub
 }
 
 // alpha = sum((y - mu)^2 - y) / sum(mu^2) in each level, kept within [0.01, 20], regressed on the levels' rows.
-// Returns the moment estimate over all cells: at or below zero it hints at the Poisson limit.
+// Returns the largest moment estimate of a level: at or below zero it hints at the Poisson limit.
 static inline double start_dispersion(const Problem& p, const Gene& g, const double* a, RowRegression r, double* b) {
     const int q = p.dispersion.n_columns;
     clear(b, q);
     clear(r.gram, q * q);
     clear(r.rhs, q);
-    double total_excess = 0, total_square = 0;
+    double most = -1;
     for (int level = 0; level < p.n_levels; ++level) {
         double excess = 0, square = 0;
         for (int s = 0; s < p.n_strata; ++s) {
@@ -70,13 +78,13 @@ static inline double start_dispersion(const Problem& p, const Gene& g, const dou
             excess += stratum_moment(p, g, s, exp1(smaller(row_product(p.mean, s, a), max_eta)), mean_square);
             square += mean_square;
         }
-        total_excess += excess;
-        total_square += square;
+        if (square > 0) most = larger(most, excess / square);
         const double alpha = square > 0 ? smaller(larger(excess / square, 0.01), 20.0) : 0.1;
-        add_row(p.dispersion, p.stratum_of_level[level], 1.0, log1(alpha) - p.dispersion.fixed_row[p.stratum_of_level[level]], r);
+        add_row(p.dispersion, p.stratum_of_level[level], 1.0,
+                log1(alpha) - p.dispersion.fixed_row[p.stratum_of_level[level]], r);
     }
     solve_rows(q, r, b);
-    return total_square > 0 ? total_excess / total_square : 0;
+    return most;
 }
 
 }  // namespace isthmus::ISTHMUS_ISA

@@ -1,5 +1,5 @@
-// Several doubles at a time: exp, log and sums. Compiled once per instruction set; everything is static, so that no build can
-// end up with another build's copy.
+// Several doubles at a time: exp, log and sums. Compiled once per instruction set; everything is static, so that no
+// build can end up with another build's copy.
 #pragma once
 
 #include "problem.hpp"
@@ -16,8 +16,8 @@ typedef long long NativeBits __attribute__((vector_size(8 * native_lanes), align
 
 #define ISTHMUS_INLINE static inline __attribute__((always_inline))
 
-// Two registers at a time: two independent chains hide the latency of multiply-add. (One vector type of twice the register's
-// width would read better, but compilers keep such values in memory.)
+// Two registers at a time: two independent chains hide the latency of multiply-add. (One vector type of twice the
+// register's width would read better, but compilers keep such values in memory.)
 struct Pack {
     Native lo, hi;
 };
@@ -35,10 +35,10 @@ ISTHMUS_INLINE void store(double* p, Pack a) {
 }
 ISTHMUS_INLINE Pack all(double x) { return {Native{} + x, Native{} + x}; }
 
-#define ISTHMUS_OPERATOR(op)                                                                              \
-    ISTHMUS_INLINE Pack operator op(Pack a, Pack b) { return {a.lo op b.lo, a.hi op b.hi}; }              \
-    ISTHMUS_INLINE Pack operator op(Pack a, double b) { return {a.lo op b, a.hi op b}; }                  \
-    ISTHMUS_INLINE Pack operator op(double a, Pack b) { return {a op b.lo, a op b.hi}; }                  \
+#define ISTHMUS_OPERATOR(op)                                                                 \
+    ISTHMUS_INLINE Pack operator op(Pack a, Pack b) { return {a.lo op b.lo, a.hi op b.hi}; } \
+    ISTHMUS_INLINE Pack operator op(Pack a, double b) { return {a.lo op b, a.hi op b}; }     \
+    ISTHMUS_INLINE Pack operator op(double a, Pack b) { return {a op b.lo, a op b.hi}; }     \
     ISTHMUS_INLINE Pack& operator op##=(Pack& a, Pack b) { return a = a op b; }
 ISTHMUS_OPERATOR(+)
 ISTHMUS_OPERATOR(-)
@@ -76,7 +76,8 @@ ISTHMUS_INLINE double largest(Pack a) {
 constexpr double ln2_high = 6.93147180369123816490e-01;  // 33 bits: k * ln2_high is exact
 constexpr double ln2_low = 1.90821492927058770002e-10;
 
-// exp(x) for x >= -708: x = k ln 2 + r, |r| <= 0.35, Taylor series to r^13 / 13! (remainder 4e-18), then k into the exponent.
+// exp(x) for x >= -708: x = k ln 2 + r, |r| <= 0.35, Taylor series to r^13 / 13! (remainder 4e-18), then k into the
+// exponent.
 ISTHMUS_INLINE Native exp_native(Native x) {
     constexpr double shift = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer in the low bits
     const Native rounded = x * 1.4426950408889634074 + shift;
@@ -108,8 +109,8 @@ ISTHMUS_INLINE Pack exp_pack(Pack x) {
 ISTHMUS_INLINE Native log_native(Native x) {
     const NativeBits bits = (NativeBits)x;
     const NativeBits mantissa = (bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL;
-    // The biased exponent as a double without an integer conversion (which AVX2 lacks): place it in the bits of 2^52 + e.
-    // The mask undoes the sign extension of the arithmetic shift; x is positive, so it never matters otherwise.
+    // The biased exponent as a double without an integer conversion (which AVX2 lacks): place it in the bits of 2^52 +
+    // e. The mask undoes the sign extension of the arithmetic shift; x is positive, so it never matters otherwise.
     const Native biased = (Native)(((bits >> 52) & 0x7ffLL) | 0x4330000000000000LL) - 4503599627370496.0;
     Native m = (Native)mantissa;
     Native e = biased - 1023.0;

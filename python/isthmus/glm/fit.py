@@ -6,6 +6,7 @@ import os
 import uuid
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -157,10 +158,20 @@ def fit_glm(
     """
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = _threads(n_threads)
-    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+    counts = (
+        data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+    )
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
     job = _read_job(
-        counts, design, dispersion_design, constraints, dispersion_constraints, size_factors, offset, noise_model, columns
+        counts,
+        design,
+        dispersion_design,
+        constraints,
+        dispersion_constraints,
+        size_factors,
+        offset,
+        noise_model,
+        columns,
     )
     settings = {
         "id": uuid.uuid4().hex,
@@ -251,7 +262,9 @@ def _rows_of(offset: pd.Series | pd.DataFrame, counts: Counts) -> Any:
     return match_rows(offset.index, counts.cell_names, argument="offset")
 
 
-def _check_choices(noise_model: str, dispersion: str, dtype: str, max_iter: int, tol: float, chunk_genes: int | None) -> None:
+def _check_choices(
+    noise_model: str, dispersion: str, dtype: str, max_iter: int, tol: float, chunk_genes: int | None
+) -> None:
     if noise_model not in ("nb", "poisson"):
         msg = f"`noise_model` must be 'nb' or 'poisson'; got {noise_model!r}."
         raise InputError(msg)
@@ -304,7 +317,13 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
 
 
 def _fit(
-    job: Job, settings: dict[str, Any], init: Any, dispersion_init: Any, chunk_genes: int | None, n_threads: int, bar: Progress
+    job: Job,
+    settings: dict[str, Any],
+    init: Any,
+    dispersion_init: Any,
+    chunk_genes: int | None,
+    n_threads: int,
+    bar: Progress,
 ) -> GeneFits:
     matrix, n_genes = job.counts.matrix, job.counts.n_genes
     x, z, offset, zeta_offset = job.x, job.z, job.predictor_offset, job.zeta_offset
@@ -327,11 +346,15 @@ def _fit(
                 start_mean=None if a0 is None else a0[:, first:last],
                 start_dispersion=None if b0 is None else b0[:, first:last],
                 genes=(first, last),
-                progress=lambda done, before=first: bar(before + done),
+                progress=partial(_report, bar, first),
                 **shared,
             )
         )
     return kernel.join(parts)
+
+
+def _report(bar: Progress, before: int, done: int) -> None:
+    bar(before + done)
 
 
 def _fit_moments(
@@ -397,7 +420,9 @@ def _chunks(matrix: sp.csr_matrix, chunk_genes: int | None) -> list[tuple[int, i
 
 def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
     means = _mean_counts(job.counts.matrix, job.size_factors)
-    separations = find_separation(job.counts.matrix, job.x, job.z, job.zeta_offset, fits, means)
+    separations = find_separation(
+        job.counts.matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, _raw_means(job.counts.matrix)
+    )
     if settings["dispersion"] == "moments":  # the dispersion was not estimated by likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
     status = _STATUS[fits.code]
@@ -432,6 +457,10 @@ def _with_separated(status: np.ndarray, fits: GeneFits, separations: list[Separa
 
 def _mean_counts(matrix: sp.csr_matrix, size_factors: np.ndarray) -> np.ndarray:
     return np.asarray((1 / size_factors) @ matrix, dtype=float).reshape(-1) / matrix.shape[0]
+
+
+def _raw_means(matrix: sp.csr_matrix) -> np.ndarray:
+    return np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
 
 
 def _warn_not_converged(fit: GlmFit) -> None:

@@ -170,7 +170,9 @@ def join(parts: list[GeneFits]) -> GeneFits:
         return parts[0]
     axis = {"mean_coef": 1, "dispersion_coef": 1}
     names = [field.name for field in fields(GeneFits)]
-    return GeneFits(**{name: np.concatenate([getattr(p, name) for p in parts], axis=axis.get(name, 0)) for name in names})
+    return GeneFits(
+        **{name: np.concatenate([getattr(p, name) for p in parts], axis=axis.get(name, 0)) for name in names}
+    )
 
 
 def spin(seconds: float, where: str = "cpp") -> None:

@@ -294,7 +294,7 @@ class GlmFit:
         *,
         size_factors: Any = None,
         offset: Any = None,
-        type: str = "mean",  # noqa: A002  the name R's generic has
+        type: str = "mean",
         base: np.ndarray | None = None,
         dispersion_base: np.ndarray | None = None,
     ) -> pd.DataFrame:
@@ -340,7 +340,9 @@ class GlmFit:
         own = np.log(self.size_factors) + self.offset
         return own if not self.settings["gene_offset"] else own[:, None] + np.asarray(offset, dtype=float)
 
-    def residuals(self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0) -> pd.DataFrame:  # noqa: A002
+    def residuals(
+        self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0
+    ) -> pd.DataFrame:
         """Residuals, cells x genes. The fit keeps no counts, so `data` is passed again.
 
         Parameters

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from isthmus.glm.kernel import GeneFits
 
-# A separated cell's mean has fallen this low before the iteration stops, whatever the number of cells. Cells that are
-# below it for other reasons only cost the exact check.
+# The iteration stops when all cells of a separated gene that are dead hold 1e-8 of a count together. Cells that are below
+# this for other reasons only cost the exact check.
 _SUSPECT_MEAN = 1e-7
 _SUSPECT_EXCESS = 1e-6  # alpha x mean: the variance is Poisson's to six digits
+_SUSPECT_DISPERSION = 1e6  # a cell with such an alpha has no count, whatever its mean
+_RUNAWAY = 100.0  # range of log alpha that no finite estimate has
 _ZERO = 1e-9  # designs are scaled to columns of unit size
 
 
@@ -73,7 +75,13 @@ def loads(separation: Separation, contrast: np.ndarray) -> bool:
 
 
 def find_separation(
-    counts: sp.csr_matrix, x: np.ndarray, z: np.ndarray, zeta_offset: np.ndarray, fits: GeneFits, gene_means: np.ndarray
+    counts: sp.csr_matrix,
+    x: np.ndarray,
+    z: np.ndarray,
+    offset: np.ndarray,
+    zeta_offset: np.ndarray,
+    fits: GeneFits,
+    gene_means: np.ndarray,
 ) -> list[Separation]:
     """Check the genes whose fit looks suspicious, exactly.
 
@@ -83,101 +91,130 @@ def find_separation(
         ``(n_cells, n_genes)`` CSR.
     x, z
         Free designs of the two models.
-    zeta_offset
-        ``(n_cells,)`` part of log alpha without a parameter.
+    offset, zeta_offset
+        ``(n_cells,)`` parts of log mu and log alpha without a parameter, shared by all genes.
     fits
         The kernel's result.
     gene_means
         ``(n_genes,)`` mean count of each gene.
     """
     fitted = (fits.code != ALL_ZERO) & (fits.code != POISSON_LIMIT)
-    suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < np.maximum(_SUSPECT_MEAN, 1e-6 * gene_means))
-    suspect_dispersion = fitted & (fits.min_alpha * gene_means < _SUSPECT_EXCESS) if z.shape[1] else np.zeros_like(fitted)
+    suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < _SUSPECT_MEAN)
+    extreme = (fits.min_alpha * gene_means < _SUSPECT_EXCESS) | (fits.max_alpha > _SUSPECT_DISPERSION)
+    suspect_dispersion = fitted & (extreme | suspect_mean) if z.shape[1] else np.zeros_like(fitted)
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
         return []
-    rows = _Rows(x)
-    columns = counts.tocsc() if genes.size > 1 else counts[:, genes].tocsc()
+    mean_rows, dispersion_rows = _Rows(x), _Rows(z)
+    columns = counts[:, genes].tocsc()
     found: list[Separation] = []
-    for gene in genes:
-        column = gene if genes.size > 1 else 0
-        start, end = columns.indptr[column : column + 2]
-        positive = columns.indices[start:end][columns.data[start:end] > 0]
+    for place, gene in enumerate(genes):
+        entries = slice(*columns.indptr[place : place + 2])
+        positive = columns.indices[entries][columns.data[entries] > 0]
         dead = np.zeros(len(x), dtype=bool)
         if suspect_mean[gene]:
-            in_mean, dead = _mean_separation(int(gene), rows, positive)
-            found += in_mean
-        if fitted[gene] and z.shape[1]:
-            found += _dispersion_separation(int(gene), z, zeta_offset, fits.dispersion_coef[:, gene], dead, gene_means[gene])
+            tiny = x @ fits.mean_coef[:, gene] + offset < np.log(_SUSPECT_MEAN)
+            tiny[positive] = False
+            dead = _mean_separation(int(gene), mean_rows, tiny, found)
+        if suspect_dispersion[gene]:
+            log_alpha = z @ fits.dispersion_coef[:, gene] + zeta_offset
+            _dispersion_separation(int(gene), dispersion_rows, log_alpha, gene_means[gene], dead, positive, found)
     return found
 
 
 class _Rows:
-    """The distinct rows of a design, columns scaled, and which of them each cell has."""
+    """The distinct rows of a design, columns scaled to a largest entry of 1, and which of them each cell has."""
 
-    def __init__(self, x: np.ndarray) -> None:
-        scale = np.abs(x).max(axis=0, initial=0)
+    def __init__(self, design: np.ndarray) -> None:
+        scale = np.abs(design).max(axis=0, initial=0)
         self.scale = np.where(scale > 0, scale, 1.0)
-        self.rows, self.row_of_cell = np.unique(x / self.scale, axis=0, return_inverse=True)
-        self.row_of_cell = self.row_of_cell.reshape(-1)
+        rows, row_of_cell = np.unique(design / self.scale, axis=0, return_inverse=True)
+        self.rows, self.row_of_cell = rows, row_of_cell.reshape(-1)
+
+    def of(self, cells: np.ndarray) -> np.ndarray:
+        """Which rows occur among some cells (bool over rows)."""
+        out = np.zeros(len(self.rows), dtype=bool)
+        out[self.row_of_cell[cells]] = True
+        return out
+
+    def unscaled(self, directions: np.ndarray) -> np.ndarray:
+        """Orthonormal basis, in the parameters' own units, of directions found for scaled columns."""
+        return linalg.orth(directions / self.scale[:, None])
 
 
-def _mean_separation(gene: int, rows: _Rows, positive: np.ndarray) -> tuple[list[Separation], np.ndarray]:
-    """The separation of the mean model, if any, and the dead cells."""
-    has_count = np.zeros(len(rows.rows), dtype=bool)
-    has_count[rows.row_of_cell[positive]] = True
-    free = _null_space(rows.rows[has_count])
-    dead_rows = np.zeros(len(rows.rows), dtype=bool)
-    if free.shape[1]:
-        dead_rows[~has_count] = _falling_rows(rows.rows[~has_count] @ free)
-    if not dead_rows.any():
-        return [], dead_rows[rows.row_of_cell]
-    basis = linalg.orth(_null_space(rows.rows[~dead_rows]) / rows.scale[:, None])
-    falling = rows.rows[dead_rows] * rows.scale
-    return [Separation(gene, "mean", basis, falling)], dead_rows[rows.row_of_cell]
+def _mean_separation(gene: int, design: _Rows, tiny: np.ndarray, found: list[Separation]) -> np.ndarray:
+    """Add the separation of the mean model, if any; returns the dead cells.
+
+    `tiny` are the cells without a count whose fitted mean has all but vanished: the only ones that can be dead. Whether they are is
+    decided by the design alone.
+    """
+    live = design.of(~tiny)
+    directions = _null_space(design.rows[live])
+    dead = np.zeros(len(live), dtype=bool)
+    if directions.shape[1]:
+        dead[~live] = _falling_rows(design.rows[~live] @ directions)
+    if dead.any():
+        basis = design.unscaled(_null_space(design.rows[~dead]))
+        found.append(Separation(gene, "mean", basis, design.rows[dead] * design.scale))
+    return dead[design.row_of_cell]
 
 
 def _falling_rows(a: np.ndarray) -> np.ndarray:
     """Rows of `a` that are negative somewhere on the cone ``a v <= 0``.
 
-    The cone is closed under addition and scaling, so one v serves all of them: maximise sum(s) with a v <= -s, 0 <= s <= 1.
+    The cone is closed under addition: maximise the total fall over v in a box, keep the rows that fall, go on with the others.
     """
-    moving = np.abs(a).max(axis=1) > _ZERO
     falling = np.zeros(len(a), dtype=bool)
-    if not moving.any():
+    if a.shape[1] == 1:
+        moving = np.abs(a[:, 0]) > _ZERO
+        falling[moving] = (a[moving, 0] > 0).all() or (a[moving, 0] < 0).all()
         return falling
-    b = a[moving]
-    if b.shape[1] == 1:
-        falling[moving] = (b > 0).all() or (b < 0).all()
-        return falling
-    n, m = b.shape
-    goal = np.concatenate([np.zeros(m), -np.ones(n)])
-    bounds = [(None, None)] * m + [(0, 1)] * n
-    best = optimize.linprog(goal, A_ub=np.hstack([b, np.eye(n)]), b_ub=np.zeros(n), bounds=bounds)
-    falling[moving] = best.x[m:] > 0.5
-    return falling
+    length = np.linalg.norm(a, axis=1)
+    guess = -(a / np.maximum(length, _ZERO)[:, None]).sum(axis=0)  # often all rows fall along their mean
+    if (a @ guess < -1e-7 * length).all():
+        return ~falling
+    box = [(-1.0, 1.0)] * a.shape[1]
+    while True:
+        best = optimize.linprog(a[~falling].sum(axis=0), A_ub=a, b_ub=np.zeros(len(a)), bounds=box)
+        more = ~falling & (a @ best.x < -1e-7)
+        if not more.any():
+            return falling
+        falling |= more
+        if falling.all():
+            return falling
 
 
 def _dispersion_separation(
-    gene: int, z: np.ndarray, zeta_offset: np.ndarray, coef: np.ndarray, dead: np.ndarray, mean: float
-) -> list[Separation]:
-    poisson = np.exp(np.clip(z @ coef + zeta_offset, -700, 700)) * mean < _SUSPECT_EXCESS
-    live = ~(dead | poisson)
-    if live.all():
-        return []
-    scale = np.abs(z).max(axis=0, initial=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    distinct_live = np.unique(z[live] / scale, axis=0)
-    basis = _null_space(distinct_live)
-    if not basis.shape[1]:
-        return []
-    falling = np.unique(z[poisson & ~dead], axis=0) if not dead.any() else np.empty((0, z.shape[1]))
-    return [Separation(gene, "dispersion", linalg.orth(basis / scale[:, None]), falling)]
+    gene: int,
+    design: _Rows,
+    log_alpha: np.ndarray,
+    mean: float,
+    dead: np.ndarray,
+    positive: np.ndarray,
+    found: list[Separation],
+) -> None:
+    """Add the separation of the dispersion model, if any: cells whose alpha went to 0 or to infinity, or whose mean did to 0."""
+    lowest = log_alpha + np.log(mean) < np.log(_SUSPECT_EXCESS)
+    highest = log_alpha > np.log(_SUSPECT_DISPERSION)
+    live = ~(dead | lowest | highest)
+    if np.ptp(log_alpha) > _RUNAWAY:  # cells without a count that happen to lie on the slope do not hold it
+        live &= np.isin(np.arange(len(live)), positive)
+    directions = _null_space(design.rows[design.of(live)])
+    if live.all() or not directions.shape[1]:
+        return
+    falling = np.empty((0, design.rows.shape[1]))
+    if not dead.any():  # along a dead cell's direction the likelihood is flat: it has no limit
+        falling = np.vstack([design.rows[design.of(lowest)], -design.rows[design.of(highest)]]) * design.scale
+    found.append(Separation(gene, "dispersion", design.unscaled(directions), falling))
 
 
 def _null_space(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal basis of the directions that no row sees; rows have entries of order one."""
     if not len(rows):
         return np.eye(rows.shape[1])
-    if len(rows) > 4 * rows.shape[1]:  # the triangular factor has the same null space
-        rows = np.linalg.qr(rows, mode="r")
+    if len(rows) > rows.shape[1]:
+        squares = np.linalg.eigvalsh(rows.T @ rows)
+        if squares[0] > 1e-10 * squares[-1]:  # clearly full rank, the usual case
+            return np.empty((rows.shape[1], 0))
+        rows = np.asarray(np.linalg.qr(rows, mode="r"))
     return linalg.null_space(rows, rcond=1e-9)

@@ -37,9 +37,7 @@ def starting_values(spec: Any, design: np.ndarray, n_genes: int, argument: str) 
     return values
 
 
-def mean_start(
-    word: np.ndarray | str, counts: sp.csr_matrix, x: np.ndarray, offset: np.ndarray
-) -> np.ndarray | None:
+def mean_start(word: np.ndarray | str, counts: sp.csr_matrix, x: np.ndarray, offset: np.ndarray) -> np.ndarray | None:
     """Free mean parameters to start from, ``(f, n_genes)``, or None to let the kernel choose.
 
     "standard": every cell at the gene's mean; "closed_form": least squares of the log means of the groups of equal design rows.

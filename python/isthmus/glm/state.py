@@ -51,7 +51,7 @@ def decode(state: State) -> GlmFit:
     genes = _text(state["gene_names"])
     f, g = models["mean"].n_free, models["dispersion"].n_free
     inner = {"expected_info": (f, f), "neg_hessian": (f + g, f + g), "gradient": (f + g,)}
-    per_gene = {name: _numbers(state[name], (len(genes), *inner.get(name, ()))) for name in _PER_GENE}
+    per_gene: dict[str, Any] = {name: _numbers(state[name], (len(genes), *inner.get(name, ()))) for name in _PER_GENE}
     cells = _text(state["cell_names"])
     return GlmFit(
         gene_names=genes,
@@ -123,7 +123,10 @@ def _encode_frame(model: str, frame: pd.DataFrame | None, state: State) -> list[
     for number, (name, column) in enumerate(frame.items()):
         described: dict[str, Any] = {"name": str(name)}
         if isinstance(column.dtype, pd.CategoricalDtype):
-            described |= {"levels": [str(level) for level in column.cat.categories], "ordered": bool(column.cat.ordered)}
+            described |= {
+                "levels": [str(level) for level in column.cat.categories],
+                "ordered": bool(column.cat.ordered),
+            }
             state[f"{model}_frame_{number}"] = column.cat.codes.to_numpy().astype(np.int32)
         else:
             state[f"{model}_frame_{number}"] = column.to_numpy(dtype=float)
@@ -131,7 +134,9 @@ def _encode_frame(model: str, frame: pd.DataFrame | None, state: State) -> list[
     return columns
 
 
-def _decode_frame(model: str, columns: list[dict[str, Any]] | None, state: State, cells: np.ndarray) -> pd.DataFrame | None:
+def _decode_frame(
+    model: str, columns: list[dict[str, Any]] | None, state: State, cells: np.ndarray
+) -> pd.DataFrame | None:
     if columns is None:
         return None
     found: dict[str, Any] = {}
@@ -144,7 +149,9 @@ def _decode_frame(model: str, columns: list[dict[str, Any]] | None, state: State
     return pd.DataFrame(found, index=pd.Index(cells))
 
 
-def _decode_separations(described: list[dict[str, Any]], state: State, n_free: dict[str, int]) -> tuple[Separation, ...]:
+def _decode_separations(
+    described: list[dict[str, Any]], state: State, n_free: dict[str, int]
+) -> tuple[Separation, ...]:
     out = []
     for number, one in enumerate(described):
         width = n_free[one["model"]]

@@ -47,7 +47,7 @@ class Reference:
         """The p-quantile."""
         return float(stats.norm.ppf(p) if np.isinf(self.df_resid) else stats.t.ppf(p, self.df_resid))
 
-    def sf_joint(self, stat: np.ndarray, df: int) -> np.ndarray:
+    def sf_joint(self, stat: np.ndarray, df: np.ndarray) -> np.ndarray:
         """P(chi-square > stat), or P(F > stat / df) with residual degrees of freedom."""
         return stats.chi2.sf(stat, df) if np.isinf(self.df_resid) else stats.f.sf(stat / df, df, self.df_resid)
 
@@ -216,7 +216,9 @@ def _one_coefficient(name: str, names: list[str], model: str) -> tuple[np.ndarra
     return np.eye(len(names))[[names.index(name)]], np.zeros(1), name
 
 
-def _one_factor(name: str, terms: dict[str, tuple[int, ...]], width: int, model: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _one_factor(
+    name: str, terms: dict[str, tuple[int, ...]], width: int, model: str
+) -> tuple[np.ndarray, np.ndarray, str]:
     if name not in terms:
         labels = list(terms)
         msg = f"`factor` must name a term of the {model} model ({some(labels, len(labels))}); got '{name}'.{did_you_mean(name, labels)}"
@@ -232,7 +234,9 @@ def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
     """The first that applies, for this contrast: a gene separated elsewhere is ok here."""
     status = fit.status.copy()
     elsewhere = np.flatnonzero(status == "separated")
-    status[elsewhere] = np.where(np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok")
+    status[elsewhere] = np.where(
+        np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok"
+    )
     for gene, separation in fit.separated(model).items():
         if any(loads(separation, row) for row in tested.free):
             status[gene] = "separated"
