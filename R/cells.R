@@ -23,7 +23,7 @@ python_cell_source <- function(data, call) {
 }
 
 # The `cell_data` argument takes the place of the data's own columns; rows go by name where both sides have names.
-replace_cell_data <- function(source, cell_data, call) {
+replace_cell_data <- function(source, cell_data, genes, call) {
   if (is.null(cell_data)) {
     return(source)
   }
@@ -36,7 +36,7 @@ replace_cell_data <- function(source, cell_data, call) {
   cells <- source$cells
   comparable <- !is.null(rows) && !is.null(cells) && nrow(cell_data) == source$n
   if (comparable && !identical(rows, cells)) {
-    at <- call_engine("match_cells", wire_names(rows), wire_names(cells), .call = call)
+    at <- call_engine("match_cells", wire_names(rows), wire_names(cells), genes, .call = call)
     cell_data <- cell_data[unwire_vector(at) + 1L, , drop = FALSE]
   }
   cell_source(cell_data, source$n, if (is.null(cells)) rows else cells)
@@ -54,7 +54,8 @@ cell_frame <- function(source, names, as_numeric = character(0), as_categorical 
   }
   for (name in intersect(as_numeric, names(columns))) {
     column <- columns[[name]]
-    columns[[name]] <- as.numeric(if (is.factor(column)) as.character(column) else column)
+    # what is no number becomes NA here; the engine says which column and why
+    columns[[name]] <- suppressWarnings(as.numeric(if (is.factor(column)) as.character(column) else column))
   }
   for (name in intersect(as_categorical, names(columns))) columns[[name]] <- factor(columns[[name]])
   n <- if (is.null(source$table)) source$n else nrow(source$table)
@@ -77,6 +78,9 @@ as_cell_source <- function(data, call, argument = "data") {
   }
   if (is.data.frame(data) || methods::is(data, "DataFrame")) {
     return(cell_source(data, nrow(data), real_row_names(data)))
+  }
+  if (is.matrix(data)) { # rows for a design without variables
+    return(cell_source(as.data.frame(data), nrow(data), rownames(data)))
   }
   text <- sprintf("`%s` must be a data.frame with one row per cell or a SingleCellExperiment; got %s.", argument, class(data)[[1L]])
   abort_input(text, call)

@@ -67,23 +67,38 @@ constraint_matrix <- function(design, constraints, data = NULL) {
     abort_input("`data` must hold the variables of the formula. Pass the cell data as `data`.", call)
   }
   source <- if (is.null(data)) cell_source(NULL, NROW(design)) else as_cell_source(data, call)
+  constraints <- constraints %||% proposed_constraints(design, source, call)
+  read <- read_constrained(design, source, constraints, call)
+  frame <- if (is.null(data)) NULL else matrix_frame(source, constraints, call)
   wire <- wire_constraints(constraints, "constraints", call)
-  read <- with_explained_formula(
-    read_design(
-      design, source, "design", call,
-      factors = if (is.null(data)) character(0) else dict_factors(constraints),
-      groups = if (is.null(data)) character(0) else dict_groups(constraints)
-    ), call
-  )
-  frame <- if (is.null(data)) NULL else matrix_frame(read, source, constraints, call)
   table <- call_engine("constraint_matrix", read$wire, wire, cell_data = frame, .call = call)
   values <- table$matrix
   dimnames(values) <- list(as.character(table$rows), as.character(table$columns))
   as.data.frame(values, optional = TRUE)
 }
 
+read_constrained <- function(design, source, constraints, call) {
+  known <- !is.null(source$table) || !is.null(source$python)
+  with_explained_formula(
+    read_design(
+      design, source, "design", call,
+      factors = if (known) dict_factors(constraints) else character(0),
+      groups = if (known) dict_groups(constraints) else character(0)
+    ), call
+  )
+}
+
+# What would identify a deficient design, in the user's form; NULL where nothing is needed.
+proposed_constraints <- function(design, source, call) {
+  proposal <- call_engine("proposed_constraints", read_constrained(design, source, NULL, call)$wire, .call = call)
+  if (identical(proposal$kind, "dict")) {
+    return(stats::setNames(as.list(proposal$values), proposal$names))
+  }
+  if (is.null(proposal)) NULL else as.character(proposal$values)
+}
+
 # A bare matrix with dict constraints: the factors come from the cell data.
-matrix_frame <- function(read, source, constraints, call) {
+matrix_frame <- function(source, constraints, call) {
   names <- setdiff(c(dict_factors(constraints), dict_groups(constraints)), "1")
   wire_frame(cell_frame(source, names), call, rows = source$cells)
 }

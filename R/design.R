@@ -98,11 +98,11 @@ check_variables <- function(formula, source, asked, argument, call) {
   known <- function(name) {
     name %in% source$columns || exists(name, envir = environment(formula) %||% globalenv(), inherits = TRUE)
   }
-  lacking <- Filter(Negate(known), all.vars(formula))
-  lacking <- c(lacking, setdiff(asked, c(source$columns, "1")))
-  if (length(lacking)) {
-    call_engine("unknown_columns", lacking, as.character(source$columns), argument, .call = call)
+  refuse <- function(names, argument) {
+    if (length(names)) call_engine("unknown_columns", names, as.character(source$columns), argument, .call = call)
   }
+  refuse(Filter(Negate(known), all.vars(formula)), argument)
+  refuse(setdiff(asked, c(source$columns, "1")), sub("design", "constraints", argument))
 }
 
 `%||%` <- function(x, y) if (is.null(x)) y else x
@@ -201,20 +201,27 @@ environment_of <- function(name, from) {
 with_explained_formula <- function(expression, call) {
   tryCatch(expression, isthmus_formula_error = function(e) {
     call_engine("check_frame", wire_frame(e$variables, call, rows = NULL), e$argument, .call = call)
-    rlang::cnd_signal(e)
+    abort_input(conditionMessage(e), call)
   })
 }
 
 # The design of new cells, coded as the fit's was.
 design_of_new <- function(keep, newdata, argument, call) {
   if (is.null(keep)) {
-    return(matrix_design(newdata, argument, call))
+    read <- matrix_design(newdata, argument, call)
+    return(c(read, list(cells = if (is.data.frame(newdata)) real_row_names(newdata) else rownames(newdata))))
   }
   source <- as_cell_source(newdata, call, argument)
   names <- c(all.vars(keep$terms), keep$factors)
   lacking <- setdiff(names, c(source$columns, all_known(names, environment(keep$terms))))
   if (length(lacking)) call_engine("unknown_columns", lacking, as.character(source$columns), argument, .call = call)
   frame <- cell_frame(source, names, keep$as_numeric, keep$as_categorical)
+  for (name in intersect(names(keep$xlevels), names(frame))) {
+    values <- unique(as.character(frame[[name]]))
+    if (!all(values %in% keep$xlevels[[name]])) {
+      call_engine("known_levels", values, name, keep$xlevels[[name]], .call = call)
+    }
+  }
   evaluated <- tryCatch(
     {
       model_frame <- stats::model.frame(keep$terms, frame, na.action = stats::na.pass, xlev = keep$xlevels)

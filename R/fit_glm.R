@@ -45,8 +45,8 @@
 #' @param chunk_genes Genes fitted at a time; `NULL` chooses.
 #' @param max_iter Largest number of iterations.
 #' @param tol Relative tolerance of the log-likelihood at which a gene is done.
-#' @param dtype Precision of what is kept, `"float64"` or `"float32"`; the fit
-#'   itself always runs in double precision.
+#' @param dtype `"float64"`: in single precision the likelihood's noise defeats
+#'   convergence.
 #' @param n_threads Threads; `NULL` uses all cores this process may use. Results do
 #'   not depend on it.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
@@ -81,7 +81,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
     dtype = dtype, n_threads = n_threads, progress = progress
   ), call)
   counts <- as_counts(data, assay = assay, call = call)
-  cells <- replace_cell_data(counts$cells, cell_data, call)
+  cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
   named <- c(column_name(size_factors, size_factor_words), column_name(offset))
   frame <- wire_cells(cells, c(named, as_numeric, as_categorical, dict_columns(constraints, dispersion_constraints)), call)
   evaluate <- function(spec, argument, constraints) {
@@ -138,7 +138,7 @@ wire_cells <- function(cells, names, call) {
 # A formula that R could not evaluate may only show what is wrong with the data: the engine's sentences come first.
 explain_formula_error <- function(e, counts, frame, call) {
   call_engine("check", wire_counts(counts), frame, wire_frame(e$variables, call, rows = NULL), e$argument, .call = call)
-  rlang::cnd_signal(e)
+  abort_input(conditionMessage(e), call)
 }
 
 refuse_dispersion_offset <- function(offset, call) {

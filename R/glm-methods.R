@@ -10,7 +10,8 @@
 #' @param information `"expected"` or `"observed"`.
 #' @param newdata Cell data for new cells (a data.frame, or an object with
 #'   `colData`), coded as the fit's cells were; `NULL`: the fit's own cells.
-#' @param size_factors,offset For new cells; default 1 and 0.
+#' @param size_factors,offset For new cells; default 1 and 0. `offset` is asked for
+#'   again where the fit had one value per gene and cell.
 #' @param type For `predict`: `"mean"`, `"link"` (log of the mean) or
 #'   `"dispersion"` (alpha). For `residuals`: `"pearson"`, `"response"`,
 #'   `"deviance"` or `"quantile"` (randomised, seeded).
@@ -55,9 +56,9 @@ print.isthmus_glm <- function(x, ...) {
   facts <- x$facts
   model <- if (identical(facts$noise_model, "poisson")) "Poisson" else "Negative-binomial"
   cat(sprintf("%s GLM of %s in %s\n", model, count_of(facts$n_genes, "gene"), count_of(facts$n_cells, "cell")))
-  cat(sprintf("  mean:       %s (%s)\n", facts$design, paste(x$state$mean_names, collapse = ", ")))
+  cat(sprintf("  mean:       %s; %s\n", facts$design, paste(x$state$mean_names, collapse = ", ")))
   if (length(x$state$dispersion_names)) {
-    cat(sprintf("  dispersion: %s (%s)\n", facts$dispersion_design, paste(x$state$dispersion_names, collapse = ", ")))
+    cat(sprintf("  dispersion: %s; %s\n", facts$dispersion_design, paste(x$state$dispersion_names, collapse = ", ")))
   }
   status <- sort(table(x$state$status), decreasing = TRUE)
   cat(sprintf("  status:     %s\n", paste(names(status), format(status, big.mark = ",", trim = TRUE), collapse = ", ")))
@@ -172,17 +173,18 @@ predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, off
   call <- rlang::current_env()
   fit <- engine_fit(object, call)
   cells <- object$state$cell_names
-  mean <- dispersion <- NULL
-  if (!is.null(newdata)) {
+  designs <- NULL
+  if (is.null(newdata)) {
+    offset <- join_offset(offset, NULL, NULL)
+  } else {
     mean <- design_of_new(object$design, newdata, "newdata", call)
     dispersion <- design_of_new(object$dispersion_design, newdata, "newdata", call)
+    designs <- list(mean = mean$wire, dispersion = dispersion$wire)
     cells <- mean$cells
-    offset <- join_offset(offset, mean$offset, cell_source(NULL, nrow(mean$wire$matrix)))
-  } else {
-    offset <- join_offset(offset, NULL, NULL)
+    offset <- join_offset(offset, mean$offset, NULL)
   }
   values <- call_engine(
-    "predict", fit, mean$wire, dispersion$wire,
+    "predict", fit, designs,
     size_factors = wire_numeric(size_factors), offset = offset, type = type, .call = call
   )
   dimnames(values) <- list(object$state$gene_names, cells)
@@ -193,7 +195,7 @@ predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, off
 #' @importFrom stats residuals
 #' @method residuals isthmus_glm
 #' @export
-residuals.isthmus_glm <- function(object, data, type = "pearson", seed = 0L, assay = "counts", ...) {
+residuals.isthmus_glm <- function(object, data, type = "pearson", offset = NULL, seed = 0L, assay = "counts", ...) {
   call <- rlang::current_env()
   if (missing(data)) {
     abort_input("`data` must be the counts that were fitted: a fit keeps none. Pass the same object as to fit_glm().", call)
@@ -201,7 +203,7 @@ residuals.isthmus_glm <- function(object, data, type = "pearson", seed = 0L, ass
   counts <- as_counts(data, assay = assay, call = call)
   values <- call_engine(
     "residuals", engine_fit(object, call), wire_counts(counts), wire_cells(counts$cells, character(0), call),
-    layer = counts$layer, type = type, seed = wire_number(seed), .call = call
+    layer = counts$layer, type = type, offset = join_offset(offset, NULL, NULL), seed = wire_number(seed), .call = call
   )
   dimnames(values) <- list(object$state$gene_names, object$state$cell_names)
   values

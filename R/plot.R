@@ -32,19 +32,27 @@ plot.isthmus_test <- function(x, y, padj = 0.05, label = 10, ...) {
     ggplot2::scale_colour_manual(values = c("#b2182b", "grey60"), drop = FALSE, name = NULL) +
     ggplot2::labs(x = "log2 fold change", y = "-log10 p-value", title = paste(unique(x$contrast), collapse = ", ")) +
     ggplot2::theme_minimal()
-  top <- utils::head(shown[order(-shown$minus_log10, -abs(shown$stat)), ], label)
+  top <- utils::head(shown[order(-shown$minus_log10), ], label)
   plot + ggplot2::geom_text(
     data = top, ggplot2::aes(label = .data$gene), size = 3, vjust = -0.7, show.legend = FALSE
   )
 }
 
-# A p-value below the smallest double is drawn there, not at infinity.
 volcano_data <- function(test, padj) {
-  kept <- as.data.frame(test)[!is.na(test$pval) & !is.na(test$log2fc), ]
+  kept <- test[!is.na(test$pval) & !is.na(test$log2fc), ]
   class(kept) <- "data.frame"
-  kept$minus_log10 <- -log10(pmax(kept$pval, .Machine$double.xmin))
+  kept$minus_log10 <- minus_log10(kept)
   kept$significant <- !is.na(kept$padj) & kept$padj < padj
   kept
+}
+
+# A p-value below the smallest double is 0 in the table; its logarithm follows from the statistic.
+minus_log10 <- function(test) {
+  height <- -log10(test$pval)
+  zero <- which(test$pval == 0)
+  df <- ifelse(is.finite(test$df_resid[zero]), test$df_resid[zero], Inf)
+  height[zero] <- -(stats::pt(-abs(test$stat[zero]), df, log.p = TRUE) + log(2)) / log(10)
+  height
 }
 
 #' @rdname isthmus-plots

@@ -159,7 +159,7 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    known <- call_engine("restore", fit$state, .call = call)
+    known <- call_engine("restore", lapply(fit$state, wire_state), .call = call)
     remember_fit(fit$id, known)
   }
   known

@@ -21,11 +21,12 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   check_fit(fit, call)
-  # What only R knows (terms and levels of the formulas) travels as one file of R's own inside the folder.
-  own <- tempfile(fileext = ".rds")
-  on.exit(unlink(own))
-  saveRDS(fit[c("design", "dispersion_design", "call")], own)
-  call_engine("save_fit", engine_fit(fit, call), path.expand(path), overwrite = overwrite, extra = own, .call = call)
+  # What only R knows (terms and levels of the formulas) travels inside the fit's settings.
+  own <- serialize(fit[c("design", "dispersion_design", "call")], NULL)
+  call_engine(
+    "save_fit", engine_fit(fit, call), path.expand(path),
+    overwrite = overwrite, own = wire_vector(as.integer(own)), .call = call
+  )
   invisible(path)
 }
 
@@ -34,7 +35,7 @@ save_fit <- function(fit, path, overwrite = FALSE) {
 load_fit <- function(path) {
   call <- rlang::current_env()
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
-  own <- file.path(path.expand(path), "r.rds")
-  kept <- if (file.exists(own)) readRDS(own) else list()
+  own <- as.raw(unwire_vector(loaded$own))
+  kept <- if (length(own)) unserialize(own) else list()
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
 }

@@ -45,7 +45,7 @@ wire_simulated_design <- function(design, argument, call) {
     return(NULL)
   }
   if (inherits(design, "formula")) {
-    text <- sprintf("`%s` must be a matrix, cells x terms: there are no cells yet to evaluate a formula on. Use design_matrix().", argument)
+    text <- sprintf("`%s` must be a matrix, cells x terms: there are no cells yet to evaluate a formula on. Use model.matrix().", argument)
     abort_input(text, call)
   }
   matrix_design(design, argument, call)$wire

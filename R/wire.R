@@ -77,7 +77,7 @@ unwire_vector <- function(x) {
 }
 
 unwire_column <- function(column) {
-  if (!is.list(column)) {
+  if (!is.list(column) || !length(column)) {
     return(unwire_vector(column))
   }
   codes <- unwire_vector(column$codes) + 1L
@@ -99,3 +99,5 @@ unwire_table <- function(columns, class = NULL) {
 
 # The engine's state of a fit as plain R.
 unwire_state <- function(state) lapply(state, unwire_vector)
+
+wire_state <- function(x) if (is.character(x) || !is.null(dim(x))) x else wire_vector(x)

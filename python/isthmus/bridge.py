@@ -1,37 +1,42 @@
 """The functions that the R package calls, and the only place that knows R's habits.
 
-R sends arrays, never containers: the p, i and x slots of a genes x cells ``dgCMatrix`` are the cells x genes CSR. Numbers
-may come as 5.0 where 5 is meant, a vector of length one comes as a scalar, a longer one as a list. What goes back are dicts
-of arrays and lists of text; no pandas object, no numpy int64 scalar and no Python int above 2**31 - 1 crosses.
+R sends arrays, never containers: the p, i and x slots of a genes x cells ``dgCMatrix`` are the cells x genes CSR.
+Numbers may come as 5.0 where 5 is meant, a vector of length one comes as a scalar, a longer one as a list. What goes
+back are dicts of arrays and lists of text; no pandas object and no Python int above 2**31 - 1 crosses.
 
-Every function answers with a dict: ``{"value": ..., "messages": [...], "warnings": [...]}``, or, where the user can mend it,
-``{"error": {"class": ..., "message": ...}, "messages": [...], "warnings": [...]}``. reticulate before 1.41 loses the classes of
-exceptions, so ours travel as values. All others pass through: reticulate 1.28 delivers about one Ctrl-C in three as
+Every function answers with a dict: ``{"value": ..., "messages": [...], "warnings": [...]}``, or, where the user can
+mend it, ``{"error": {"class": ..., "message": ...}, ...}``. reticulate before 1.41 loses the classes of exceptions, so
+ours travel as values. All others pass through: reticulate 1.28 delivers about one Ctrl-C in three as
 ``RuntimeError('(Unknown exception occurred)')``, which R must see.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from isthmus import glm, messages
+import isthmus
+from isthmus import messages
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
 from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
 from isthmus.glm import constraints as constraints_module
-from isthmus.testing import counts as simulators
+from isthmus.glm import kernel
+from isthmus.glm.proposals import propose
+from isthmus.glm.rank import aliases
+from isthmus.glm.result import GlmFit
 
 Answer = dict[str, Any]
 Wire = Mapping[str, Any]  # a named list of R
@@ -40,14 +45,21 @@ Wire = Mapping[str, Any]  # a named list of R
 _IN_R = (
     (re.compile(r"`adata\.var_names_make_unique\(\)`"), "`make.unique(rownames(data))`"),
     (re.compile(r"`\.reset_index\(drop=True\)`"), "`rownames(cell_data) <- NULL`"),
+    (re.compile(r"`as_categorical=\['([^']*)'\]`"), r'`as_categorical = "\1"`'),
+    (re.compile(r"`data\.T`"), "`t(data)`"),
     (re.compile(r"\ba DataFrame\b"), "a data.frame"),
+    (re.compile(r"\(nan in cell"), "(NA in cell"),
+    (re.compile(r"\(inf in cell"), "(Inf in cell"),
+    (re.compile(r"`name` must be one of the fit's tables"), "`table` must be one of the fit's tables"),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 # A matrix of R is genes x cells. The engine, which sees it the other way round, counts rows and columns so.
 _TRANSPOSED_IN_R = (
     (re.compile(r"cells x genes; got ([\d,]+) rows x ([\d,]+) columns"), r"genes x cells; got \2 rows x \1 columns"),
-    (re.compile(r"pass `data\.T`"), "pass `t(data)`"),
-    (re.compile(r"the row names of `cell_data` are the column names"), "the row names of `cell_data` are the row names"),
+    (
+        re.compile(r"the row names of `cell_data` are the column names"),
+        "the row names of `cell_data` are the row names",
+    ),
 )
 
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
@@ -146,7 +158,9 @@ def _matrix(wire: Wire) -> Any:
     return compressed((wire["x"], wire["i"], wire["p"]), shape=shape)
 
 
-def _counts(wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: str | None = None) -> counts_module.Counts:
+def _counts(
+    wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: str | None = None
+) -> counts_module.Counts:
     """Counts with the checks of ``read_counts``; `wire` is a named list of slots, or a Python object that R holds."""
     given = None if gene_names is None else np.array(_strings(gene_names), dtype=object)
     if not isinstance(wire, Mapping):
@@ -157,12 +171,19 @@ def _counts(wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: st
     if frame is None:
         frame = pd.DataFrame(index=_names(wire.get("cells")))
     genes = _names(wire.get("genes")) if given is None else given
-    try:
+    with _orientation_of_r():
         read = counts_module.read_counts(_matrix(wire), cell_data=frame, gene_names=genes)
-    except InputError as error:
-        raise InputError(_said(str(error), _TRANSPOSED_IN_R)) from error
     stored = wire.get("size_factors")
     return read if stored is None else replace(read, stored_size_factors=np.asarray(stored, dtype=float))
+
+
+@contextmanager
+def _orientation_of_r() -> Iterator[None]:
+    """Errors about a matrix of R speak of genes x cells."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_said(str(error), _TRANSPOSED_IN_R)) from error
 
 
 def _design(wire: Wire, counts: counts_module.Counts | int, argument: str) -> design_module.Design:
@@ -269,12 +290,10 @@ def info() -> dict[str, Any]:
     """Versions of what runs underneath, and the kernel that is used."""
     from importlib.metadata import version
 
-    import isthmus
-
     packages = {name: version(name) for name in ("numpy", "scipy", "pandas", "anndata", "formulaic")}
     return {
         "version": isthmus.__version__,
-        "kernel": glm.kernel.kernel_name(),
+        "kernel": kernel.kernel_name(),
         "python": sys.version.split()[0],
         "executable": sys.executable,
         "packages": packages,
@@ -288,7 +307,11 @@ def cell_columns(data: Any, names: Any = None) -> dict[str, Any] | None:
     if not isinstance(obs, pd.DataFrame):
         return None
     wanted = obs.columns if names is None else [name for name in _strings(names) if name in obs.columns]
-    return {"columns": _columns(obs[list(wanted)]), "rows": [str(name) for name in obs.index], "all": list(map(str, obs.columns))}
+    return {
+        "columns": _columns(obs[list(wanted)]),
+        "rows": [str(name) for name in obs.index],
+        "all": list(map(str, obs.columns)),
+    }
 
 
 @_answers
@@ -309,7 +332,7 @@ def fit_glm(
     """Fit, and return the engine's fit beside its plain state."""
     read = _counts(counts, cell_data, gene_names, layer)
     _check_types(read.cell_data, _strings(as_numeric), _strings(as_categorical))
-    fit = glm.fit_glm(
+    fit = isthmus.fit_glm(
         read,
         _design(design, read, "design"),
         dispersion_design=_design(dispersion_design, read, "dispersion_design"),
@@ -328,20 +351,20 @@ def _check_types(cell_data: pd.DataFrame | None, as_numeric: tuple[str, ...], as
         formulas.typed_columns(frame, known, argument="design", as_numeric=as_numeric, as_categorical=as_categorical)
 
 
-def _both(fit: glm.GlmFit) -> dict[str, Any]:
+def _both(fit: GlmFit) -> dict[str, Any]:
     """The engine's fit, the plain state that R keeps of it, and what R prints."""
     return {"fit": fit, "state": {name: _plain(value) for name, value in fit.state().items()}, "facts": _facts(fit)}
 
 
-def _facts(fit: glm.GlmFit) -> dict[str, Any]:
+def _facts(fit: GlmFit) -> dict[str, Any]:
     return {
-        "id": fit.id,
-        "n_cells": int(fit.n_cells),
-        "n_genes": len(fit.gene_names),
-        "n_free": int(fit.df),
-        "noise_model": fit.noise_model,
-        "design": _design_text(fit.mean_design),
-        "dispersion_design": _design_text(fit.dispersion_design),
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "n_free": fit.df,
+        "noise_model": fit.settings["noise_model"],
+        "design": _design_text(fit.mean_model.design),
+        "dispersion_design": _design_text(fit.dispersion_model.design),
         "kernel": fit.kernel,
     }
 
@@ -379,11 +402,36 @@ def unknown_columns(names: Any, available: Any, argument: str) -> None:
 
 
 @_answers
-def match_cells(rows: Wire, cells: Wire) -> np.ndarray:
-    """The row of `cell_data` of each cell, from 0."""
+def known_levels(values: Any, name: str, levels: Any) -> None:
+    """Refuse levels that the fit has not seen."""
+    design_module._known_levels(pd.Series(_strings(values), dtype=object), name, _strings(levels))
+
+
+@_answers
+def match_cells(rows: Wire, cells: Wire, genes: Wire | None) -> np.ndarray:
+    """The row of `cell_data` of each cell, from 0; refuses the names of the genes, which mean a transposed matrix."""
     labels = pd.Index(_names(rows), dtype=object)
-    order = counts_module.match_rows(labels, _names(cells), argument="cell_data")
+    wanted, gene_names = _names(cells), _names(genes)
+    if gene_names is not None:
+        frame = pd.DataFrame(index=labels)
+        with _orientation_of_r():
+            counts_module._refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)
+    order = counts_module.match_rows(labels, wanted, argument="cell_data")
     return np.arange(len(labels))[order].astype(np.int32)
+
+
+@_answers
+def proposed_constraints(design: Wire) -> dict[str, Any] | None:
+    """For a rank-deficient design: the constraints that would identify it, in the form that `_constraints` reads."""
+    read = _design(design, int(np.shape(design["matrix"])[0]), "design")
+    if not aliases(read.matrix):
+        return None
+    proposal = propose(read)
+    messages.tell(f"`constraints`: the design is rank-deficient; proposed: {proposal.text}.")
+    if isinstance(proposal.constraints, Mapping):
+        entries = proposal.constraints
+        return {"kind": "dict", "names": list(entries), "values": list(entries.values())}
+    return {"kind": "strings", "values": list(proposal.constraints)}
 
 
 @_answers
@@ -397,71 +445,76 @@ def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire
 
 
 @_answers
-def restore(state: Wire) -> glm.GlmFit:
+def restore(state: Wire) -> GlmFit:
     """The engine's fit of a state that R has kept."""
-    return glm.GlmFit.from_state(dict(state))
+    return GlmFit.from_state(dict(state))
 
 
 @_answers
-def test_glm(fit: glm.GlmFit, **options: Any) -> dict[str, Any]:
+def test_glm(fit: GlmFit, **options: Any) -> dict[str, Any]:
     """Test a fit; the table as columns."""
-    return _columns(glm.test_glm(fit, **{name: _number(value) for name, value in options.items()}))
+    return _columns(isthmus.test_glm(fit, **{name: _number(value) for name, value in options.items()}))
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*
 
 
 @_answers
-def table(fit: glm.GlmFit, name: str) -> dict[str, Any]:
+def table(fit: GlmFit, name: str) -> dict[str, Any]:
     """One table of a fit as columns."""
     return _columns(fit.table(name))
 
 
 @_answers
-def summary(fit: glm.GlmFit) -> str:
+def summary(fit: GlmFit) -> str:
     """The text of ``fit.summary()``."""
     return fit.summary()
 
 
 @_answers
-def covariance(fit: glm.GlmFit, gene: float, information: str = "expected") -> np.ndarray:
+def covariance(fit: GlmFit, gene: float, information: str = "expected") -> np.ndarray:
     """The covariance of one gene's parameters (gene counted from 0), mean model first."""
     return fit.covariance(information=information)[int(gene)]
 
 
 @_answers
-def predict(fit: glm.GlmFit, design: Wire | None, dispersion_design: Wire | None, **options: Any) -> np.ndarray:
-    """Predictions, genes x cells; the designs are those of new cells, or None for the fit's own."""
-    if design is None or dispersion_design is None:
-        return fit.predict(**options).to_numpy().T
-    rows = _new_rows(fit.mean_design, design), _new_rows(fit.dispersion_design, dispersion_design)
-    return fit.predict(rows, **options).to_numpy().T
-
-
-def _new_rows(design: design_module.Design, wire: Wire) -> np.ndarray:
-    """Rows of the full parameter space for new cells; R has evaluated the formula's part."""
-    matrix, names = np.ascontiguousarray(wire["matrix"], dtype=float), _names(wire.get("names"))
-    if design.formula is None:
-        return design_module.apply_design(design, matrix if names is None else pd.DataFrame(matrix, columns=names))
-    return design_module.apply_design(design, _frame(wire["frame"]), base=matrix)
+def predict(fit: GlmFit, designs: Wire | None, *, type: str = "mean", **options: Any) -> np.ndarray:
+    """Predictions, genes x cells; `designs` holds both designs of new cells, or is None for the fit's own cells."""
+    if designs is None:
+        return fit.predict(type=type, **options).to_numpy().T
+    name, part = ("dispersion", fit.dispersion_model) if type == "dispersion" else ("mean", fit.mean_model)
+    wire = designs[name]
+    rows, names = np.ascontiguousarray(wire["matrix"], dtype=float), _names(wire.get("names"))
+    if part.design.formula is None:
+        newdata = rows if names is None else pd.DataFrame(rows, columns=names)
+        return fit.predict(newdata, type=type, **options).to_numpy().T
+    # R has evaluated the formula's part
+    base = {"dispersion_base" if type == "dispersion" else "base": rows}
+    return fit.predict(_frame(wire["frame"]), type=type, **base, **options).to_numpy().T
 
 
 @_answers
-def residuals(fit: glm.GlmFit, counts: Any, cell_data: Wire | None, *, layer: str | None = None, **options: Any) -> np.ndarray:
+def residuals(
+    fit: GlmFit, counts: Any, cell_data: Wire | None, *, layer: str | None = None, **options: Any
+) -> np.ndarray:
     """Residuals, genes x cells."""
     return fit.residuals(_counts(counts, cell_data, None, layer), **options).to_numpy().T
 
 
 @_answers
-def save_fit(fit: glm.GlmFit, path: str, *, overwrite: bool = False, extra: str | None = None) -> None:
-    """Save a fit with the file of what only R knows, in one step."""
-    glm.save_fit(fit, path, overwrite=overwrite, extra={} if extra is None else {"r.rds": Path(extra).read_bytes()})
+def save_fit(fit: GlmFit, path: str, *, overwrite: bool = False, own: Any = None) -> None:
+    """Save a fit; `own` are the bytes (as integers) of what only R knows: terms and levels of its formulas."""
+    text = base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
+    isthmus.save_fit(replace(fit, settings=fit.settings | {"r": text}), path, overwrite=overwrite)
 
 
 @_answers
 def load_fit(path: str) -> dict[str, Any]:
-    """Load a fit, in the form of `fit_glm`."""
-    return _both(glm.load_fit(path))
+    """Load a fit, in the form of `fit_glm`, with R's own part where R has saved it."""
+    fit = isthmus.load_fit(path)
+    own = base64.b64decode(fit.settings.get("r", ""))
+    kept = {name: value for name, value in fit.settings.items() if name != "r"}
+    return _both(replace(fit, settings=kept)) | {"own": np.frombuffer(own, dtype=np.uint8).astype(np.int32)}
 
 
 @_answers
@@ -470,7 +523,7 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
     for name in ("design", "dispersion_design"):
         if options.get(name) is not None:
             options[name] = _simulated_design(options[name])
-    adata = simulators.simulate_counts(**{name: _number(value) for name, value in options.items()})
+    adata = isthmus.simulate_counts(**{name: _number(value) for name, value in options.items()})
     matrix = sparse.csr_matrix(adata.X)
     matrix.sort_indices()
     obs = adata.obs.copy()
@@ -496,4 +549,4 @@ def _simulated_design(wire: Wire) -> Any:
 @_answers
 def spin(seconds: float, where: str = "cpp") -> None:
     """Do nothing for a while, in C++ or in Python: what a test interrupts."""
-    glm.kernel.spin(float(seconds), where=where)
+    kernel.spin(float(seconds), where=where)

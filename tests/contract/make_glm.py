@@ -1,8 +1,9 @@
-"""Write glm.json: counts, models in both languages' words, and the exact fits of tests/reference/simulated (mpmath, 40 digits).
+"""Write glm.json: counts, models in both languages' words, and the exact fits of tests/reference/simulated.
 
     python tests/contract/make_glm.py
 
-The R package carries tests/contract but not tests/reference, so the numbers that both languages are held to are repeated here.
+The R package carries tests/contract but not tests/reference, so the numbers that both languages are held to are
+repeated there.
 """
 
 import json
@@ -19,7 +20,9 @@ DONORS = ["d1", "d2", "d3", "d4"]
 def names(language: str) -> dict[str, str]:
     """The reference's name of a term -> the language's."""
     if language == "python":
-        return {"Intercept": "Intercept", "condition": "condition[T.b]", "age": "age"} | {d: f"donor[{d}]" for d in DONORS}
+        return {"Intercept": "Intercept", "condition": "condition[T.b]", "age": "age"} | {
+            d: f"donor[{d}]" for d in DONORS
+        }
     return {"Intercept": "(Intercept)", "condition": "conditionb", "age": "age"} | {d: f"donor{d}" for d in DONORS}
 
 

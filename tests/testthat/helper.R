@@ -42,3 +42,9 @@ expect_input_error <- function(object, regexp = NULL) {
   error <- expect_error(object, regexp, class = "isthmus_input_error")
   invisible(error)
 }
+
+new_folder <- function() {
+  path <- tempfile()
+  dir.create(path)
+  path
+}

@@ -77,7 +77,7 @@ test_that("cell data and covariates are checked", {
     fit_glm(sce, ~batch, cell_data = missing)
     fit_glm(sce, ~condition, cell_data = missing)
     fit_glm(sce, ~ poly(age, 2), cell_data = missing)
-    fit_glm(sce, ~ log(age - 20))
+    fit_glm(sce, ~ I(1 / (age > 40)))
     fit_glm(sce, ~conditon)
     fit_glm(small_counts(), ~condition)
     fit_glm(sce, ~condition, cell_data = empty)

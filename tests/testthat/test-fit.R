@@ -23,12 +23,6 @@ test_that("a fit is plain R and works in another process", {
   expect_identical(got[[4]], predict(fit))
 })
 
-new_folder <- function() {
-  path <- tempfile()
-  dir.create(path)
-  path
-}
-
 test_that("save_fit() and load_fit() keep every bit", {
   skip_if_no_engine()
   fit <- small_fit()
@@ -134,7 +128,7 @@ test_that("contrasts, factors, options reach the engine", {
   expect_equal(tested$estimate[ok], unname(coef(dispersion, model = "dispersion")[ok, 2]))
 })
 
-test_that("whole numbers may be doubles, and BiocParallel's workers are threads", {
+test_that("whole numbers may be doubles", {
   skip_if_no_engine()
   fit <- small_fit(max_iter = 50, chunk_genes = 5, n_threads = 2)
   expect_identical(coef(fit), coef(small_fit(max_iter = 50L, n_threads = 1L)))
