@@ -1,6 +1,7 @@
 // From a gene's counts to its estimates: start, the Poisson limit, the joint fit, and what is reported of it.
 #pragma once
 
+#include "exact.hpp"
 #include "newton.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
@@ -90,7 +91,9 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
     for (int c = 0; limit && c < q; ++c)
         out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
     copy(at.d.gradient, width, out.gradient + static_cast<std::int64_t>(gene) * width);
-    out.log_likelihood[gene] = at.d.value + g.constant;
+    // Where the parts are large, the fast sum has lost digits that comparisons of fits need.
+    const bool large = at.d.magnitude > 1e6;
+    out.log_likelihood[gene] = large ? exact_log_likelihood(p, g, w, at.theta, fit.poisson) : at.d.value + g.constant;
     out.decrement[gene] = absolute(fit.search.decrement);
     out.min_mean[gene] = summary.min_mean;
     out.min_dispersion[gene] = fit.poisson ? 0 : summary.min_dispersion;

@@ -344,6 +344,15 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
     s.hz[0] = s.log_part - mean_v + s.cross[0];
 }
 
+// alpha of the cells at [first, first + n) where it differs within the stratum.
+static inline void cell_dispersions(const Problem& p, int first, int n, double base, const double* b, double* alpha) {
+    const StratifiedDesign& z = p.dispersion;
+    for (int i = 0; i < n; ++i) alpha[i] = z.fixed_cell ? base + z.fixed_cell[first + i] : base;
+    add_columns(z, p.n_padded, first, n, b, alpha);
+    for (int i = 0; i < n; i += pack_lanes)
+        store(alpha + i, exp_pack(at_least(at_most(load(alpha + i), max_log_dispersion), min_log_dispersion)));
+}
+
 // Cells of one stratum with a dispersion of their own each.
 static inline void varying_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum,
                                    const double* theta, StratumSums& s, Summary* summary) {
@@ -356,13 +365,7 @@ static inline void varying_stratum(const Problem& p, const Gene& g, const Worksp
         const int n =
             p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, a, w.block.mu);
-        for (int i = 0; i < n; ++i) w.block.alpha[i] = base_zeta;
-        if (z.fixed_cell)
-            for (int i = 0; i < n; ++i) w.block.alpha[i] += z.fixed_cell[first + i];
-        add_columns(z, p.n_padded, first, n, b, w.block.alpha);
-        for (int i = 0; i < n; i += pack_lanes)
-            store(w.block.alpha + i,
-                  exp_pack(at_least(at_most(load(w.block.alpha + i), max_log_dispersion), min_log_dispersion)));
+        cell_dispersions(p, first, n, base_zeta, b, w.block.alpha);
         zero_part_varying(w.block, n, s);
         k = add_counts(p, g, w.block, first, first + n, k, true, s, nullptr);
         const double* x = d.continuous + first;

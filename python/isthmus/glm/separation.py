@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg, optimize
 
 from isthmus.glm.kernel import ALL_ZERO, POISSON_LIMIT
 
@@ -61,9 +60,7 @@ class Separation:
         if not self.falling.size:
             return float("nan")
         cone = self.falling @ self.basis
-        bounds = [(-1, 1)] * self.basis.shape[1]
-        reach = [optimize.linprog(sign * along, A_ub=cone, b_ub=np.zeros(len(cone)), bounds=bounds) for sign in (1, -1)]
-        low, high = reach[0].fun, -reach[1].fun
+        low, high = _least(along, cone) @ along, _least(-along, cone) @ along
         if low < -_ZERO and high > _ZERO:
             return float("nan")
         return float("-inf") if low < -_ZERO else float("inf")
@@ -139,7 +136,7 @@ class _Rows:
 
     def unscaled(self, directions: np.ndarray) -> np.ndarray:
         """Orthonormal basis, in the parameters' own units, of directions found for scaled columns."""
-        return linalg.orth(directions / self.scale[:, None])
+        return np.asarray(np.linalg.qr(directions / self.scale[:, None])[0])
 
 
 def _mean_separation(gene: int, design: _Rows, tiny: np.ndarray, found: list[Separation]) -> np.ndarray:
@@ -173,15 +170,21 @@ def _falling_rows(a: np.ndarray) -> np.ndarray:
     guess = -(a / np.maximum(length, _ZERO)[:, None]).sum(axis=0)  # often all rows fall along their mean
     if (a @ guess < -1e-7 * length).all():
         return ~falling
-    box = [(-1.0, 1.0)] * a.shape[1]
     while True:
-        best = optimize.linprog(a[~falling].sum(axis=0), A_ub=a, b_ub=np.zeros(len(a)), bounds=box)
-        more = ~falling & (a @ best.x < -1e-7)
+        best = _least(a[~falling].sum(axis=0), a)
+        more = ~falling & (a @ best < -1e-7)
         if not more.any():
             return falling
         falling |= more
         if falling.all():
             return falling
+
+
+def _least(goal: np.ndarray, cone: np.ndarray) -> np.ndarray:
+    """The v in the unit box with ``cone @ v <= 0`` at which ``goal @ v`` is smallest."""
+    from scipy.optimize import linprog  # slow to import, rarely needed
+
+    return linprog(goal, A_ub=cone, b_ub=np.zeros(len(cone)), bounds=[(-1.0, 1.0)] * len(goal)).x
 
 
 def _dispersion_separation(
@@ -217,4 +220,6 @@ def _null_space(rows: np.ndarray) -> np.ndarray:
         if squares[0] > 1e-10 * squares[-1]:  # clearly full rank, the usual case
             return np.empty((rows.shape[1], 0))
         rows = np.asarray(np.linalg.qr(rows, mode="r"))
-    return linalg.null_space(rows, rcond=1e-9)
+    _, size, axes = np.linalg.svd(rows, full_matrices=True)
+    rank = int((size > 1e-9 * size.max(initial=0)).sum())
+    return axes[rank:].T

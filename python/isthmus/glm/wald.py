@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from isthmus import schema
 from isthmus.data.wording import did_you_mean, some
@@ -41,15 +41,17 @@ class Reference:
 
     def sf(self, stat: np.ndarray) -> np.ndarray:
         """P(T > stat), accurate in the tail."""
-        return stats.norm.sf(stat) if np.isinf(self.df_resid) else stats.t.sf(stat, self.df_resid)
+        return np.asarray(special.ndtr(-stat) if np.isinf(self.df_resid) else special.stdtr(self.df_resid, -stat))
 
     def quantile(self, p: float) -> float:
         """The p-quantile."""
-        return float(stats.norm.ppf(p) if np.isinf(self.df_resid) else stats.t.ppf(p, self.df_resid))
+        return float(special.ndtri(p) if np.isinf(self.df_resid) else special.stdtrit(self.df_resid, p))
 
     def sf_joint(self, stat: np.ndarray, df: np.ndarray) -> np.ndarray:
         """P(chi-square > stat), or P(F > stat / df) with residual degrees of freedom."""
-        return stats.chi2.sf(stat, df) if np.isinf(self.df_resid) else stats.f.sf(stat / df, df, self.df_resid)
+        if np.isinf(self.df_resid):
+            return np.asarray(special.chdtrc(df, stat))
+        return np.asarray(special.fdtrc(df, self.df_resid, stat / df))
 
 
 def test_glm(
