@@ -69,59 +69,12 @@ def _quantile(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np
     """Standard normal quantile of a uniform draw between F(y - 1) and F(y)."""
     u = np.random.default_rng(seed).random(y.shape)
     size = 1 / np.maximum(alpha, 1e-12)  # beyond this it is Poisson to all digits
-    success = 1 / (1 + mu / size)
+    share = mu / (size + mu)
     # P(Y <= k) is an incomplete beta function; both tails are computed, so that large counts keep their digits.
-    low, high = (np.where(k < 0, 0.0, special.betainc(size, k + 1, success)) for k in (y - 1, y))
-    above_low, above_high = (np.where(k < 0, 1.0, special.betaincc(size, k + 1, success)) for k in (y - 1, y))
+    low, high = (np.where(k < 0, 0.0, special.betaincc(k + 1, size, share)) for k in (y - 1, y))
+    above_low, above_high = (np.where(k < 0, 1.0, special.betainc(k + 1, size, share)) for k in (y - 1, y))
     from_below = special.ndtri(low + u * (high - low))
     from_above = -special.ndtri(above_high + (1 - u) * (above_low - above_high))
-    return np.where(low > 0.5, from_above, from_below)
-
-
-_FORMULAS[kind](y, mu, alpha, seed)
-    values[:, fit.status == "all_zero"] = np.nan
-    return pd.DataFrame(values, index=fit.cell_names, columns=fit.gene_names)
-
-
-def _same_counts(fit: GlmFit, data: Any, layer: str | None) -> np.ndarray:
-    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
-    if counts.matrix.shape != (fit.n_cells, fit.n_genes):
-        shape = " x ".join(map(str, counts.matrix.shape))
-        msg = f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got {shape}."
-        raise InputError(msg)
-    named = not isinstance(data, np.ndarray)
-    if named and list(counts.gene_names) != list(fit.gene_names) and not _made_up(counts.gene_names):
-        msg = "`data` must hold the genes of the fit in the fit's order; its gene names differ."
-        raise InputError(msg)
-    return np.asarray(counts.matrix.toarray(), dtype=float)
-
-
-def _made_up(names: np.ndarray) -> bool:
-    return list(names) == [f"gene{i + 1}" for i in range(len(names))]
-
-
-def _pearson(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
-    return np.where(mu > 0, (y - mu) / np.sqrt(mu + alpha * mu**2), 0.0)
-
-
-def _deviance(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
-    """sign(y - mu) sqrt(2 [l(y; y) - l(y; mu)]), alpha -> 0 being Poisson."""
-    positive = y > 0
-    ratio = np.where(positive, y * np.log(np.where(positive, y, 1) / mu), 0.0)
-    small = alpha * np.maximum(mu, y) < 1e-8
-    safe = np.where(small, 1.0, alpha)
-    gap = np.where(small, y - mu, (y + 1 / safe) * np.log1p(safe * (y - mu) / (1 + safe * mu)))
-    return np.sign(y - mu) * np.sqrt(np.maximum(2 * (ratio - gap), 0.0))
-
-
-def _quantile(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
-    """Standard normal quantile of a uniform draw between F(y - 1) and F(y)."""
-    u = np.random.default_rng(seed).random(y.shape)
-    size = 1 / np.maximum(alpha, 1e-12)  # beyond this the binomial is Poisson to all digits
-    low, high = (stats.nbinom.cdf(k, size, 1 / (1 + mu / size)) for k in (y - 1, y))
-    upper = stats.nbinom.sf(y - 1, size, 1 / (1 + mu / size)), stats.nbinom.sf(y, size, 1 / (1 + mu / size))
-    from_below = stats.norm.ppf(low + u * (high - low))
-    from_above = stats.norm.isf(upper[1] + (1 - u) * (upper[0] - upper[1]))  # keeps the digits of large counts
     return np.where(low > 0.5, from_above, from_below)
 
 
