@@ -258,18 +258,18 @@ static inline void note_dispersion(double alpha, int cells, Summary& out) {
 }
 
 static inline void add_expected(const Problem& p, const Block& b, int first, int n, StratumSums& s, Summary& out) {
-    Pack total{}, square{};
+    Pack total{}, square{}, least = all(1e300);
     for (int i = 0; i < n; i += pack_lanes) {
         const Pack mu = load(b.mu + i);
         store(b.ge + i, mu * load(b.v + i));
         total += mu;
         square += mu * mu;
+        least = smaller(least, select(mu < 1e-300, all(1e300), mu));  // padding has no mean
     }
     s.mean_total += sum(total);
     s.mean_square += sum(square);
     add_weighted_square(b.ge, p.mean.continuous + first, p.n_padded, p.mean.n_continuous, n, b.work, s.ee);
-    for (int i = 0; i < n; ++i)
-        if (p.cell_of_position[first + i] >= 0) out.min_mean = smaller(out.min_mean, b.mu[i]);
+    out.min_mean = smaller(out.min_mean, smallest(least));
 }
 
 // ---- from a stratum's sums to the parameters

@@ -73,6 +73,8 @@ ISTHMUS_INLINE double largest(Pack a) {
     return m;
 }
 
+ISTHMUS_INLINE double smallest(Pack a) { return -largest(-a); }
+
 constexpr double ln2_high = 6.93147180369123816490e-01;  // 33 bits: k * ln2_high is exact
 constexpr double ln2_low = 1.90821492927058770002e-10;
 

@@ -107,6 +107,7 @@ class GlmFit:
     separations: tuple[Separation, ...]
     settings: dict[str, Any]
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _estimates: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     # ---- size -----------------------------------------------------------------------------------------------------
 
@@ -154,6 +155,12 @@ class GlmFit:
         return pd.DataFrame(self._reported(model), index=list(submodel.names), columns=self.gene_names)
 
     def _reported(self, model: str) -> np.ndarray:
+        """All parameters, ``(p, n_genes)``, with infinities and NaN where no finite estimate exists."""
+        if model not in self._estimates:
+            self._estimates[model] = self._infinite_where_separated(model)
+        return self._estimates[model]
+
+    def _infinite_where_separated(self, model: str) -> np.ndarray:
         submodel = self.submodel(model)
         out = submodel.coef.copy()
         for gene, separation in self.separated(model).items():
@@ -170,8 +177,12 @@ class GlmFit:
         submodel = self.submodel(model)
         h = submodel.constraint.free
         block = self.free_covariance(model, information=information)
+        # Plain einsum: BLAS would start threads for matrices of a few rows.
+        variance = (
+            np.einsum("gff->fg", block) if submodel.constraint.kind == "none" else np.einsum("pf,gpf->pg", h, h @ block)
+        )
         with np.errstate(invalid="ignore"):
-            out = np.sqrt(np.einsum("pf,gfe,pe->pg", h, block, h, optimize=True))
+            out = np.sqrt(variance)
         out[~np.isfinite(self._reported(model))] = np.nan
         return out
 

@@ -60,6 +60,8 @@ class Separation:
         if not self.falling.size:
             return float("nan")
         cone = self.falling @ self.basis
+        if cone.shape[1] == 1:  # one direction: it points where the dead rows fall
+            return float(np.copysign(np.inf, along[0] * -np.sign(cone[np.argmax(np.abs(cone[:, 0])), 0])))
         low, high = _least(along, cone) @ along, _least(-along, cone) @ along
         if low < -_ZERO and high > _ZERO:
             return float("nan")
@@ -112,7 +114,7 @@ def find_separation(
         if suspect_mean[gene]:
             tiny = x @ fits.mean_coef[:, gene] + offset < np.log(_SUSPECT_MEAN)
             tiny[positive] = False
-            dead = _mean_separation(int(gene), mean_rows, tiny, found)
+            dead = _mean_separation(int(gene), mean_rows, fits.mean_coef[:, gene], tiny, found)
         if suspect_dispersion[gene]:
             log_alpha = z @ fits.dispersion_coef[:, gene] + zeta_offset
             _dispersion_separation(int(gene), dispersion_rows, log_alpha, gene_means[gene], dead, positive, found)
@@ -139,7 +141,9 @@ class _Rows:
         return np.asarray(np.linalg.qr(directions / self.scale[:, None])[0])
 
 
-def _mean_separation(gene: int, design: _Rows, tiny: np.ndarray, found: list[Separation]) -> np.ndarray:
+def _mean_separation(
+    gene: int, design: _Rows, coef: np.ndarray, tiny: np.ndarray, found: list[Separation]
+) -> np.ndarray:
     """Add the separation of the mean model, if any; returns the dead cells.
 
     `tiny` are the cells without a count whose fitted mean has all but vanished: the only ones that can be dead. Whether they are is
@@ -149,14 +153,15 @@ def _mean_separation(gene: int, design: _Rows, tiny: np.ndarray, found: list[Sep
     directions = _null_space(design.rows[live])
     dead = np.zeros(len(live), dtype=bool)
     if directions.shape[1]:
-        dead[~live] = _falling_rows(design.rows[~live] @ directions)
+        heading = directions.T @ (coef * design.scale)  # where the iteration went
+        dead[~live] = _falling_rows(design.rows[~live] @ directions, heading)
     if dead.any():
         basis = design.unscaled(_null_space(design.rows[~dead]))
         found.append(Separation(gene, "mean", basis, design.rows[dead] * design.scale))
     return dead[design.row_of_cell]
 
 
-def _falling_rows(a: np.ndarray) -> np.ndarray:
+def _falling_rows(a: np.ndarray, heading: np.ndarray) -> np.ndarray:
     """Rows of `a` that are negative somewhere on the cone ``a v <= 0``.
 
     The cone is closed under addition: maximise the total fall over v in a box, keep the rows that fall, go on with the others.
@@ -166,10 +171,10 @@ def _falling_rows(a: np.ndarray) -> np.ndarray:
         moving = np.abs(a[:, 0]) > _ZERO
         falling[moving] = (a[moving, 0] > 0).all() or (a[moving, 0] < 0).all()
         return falling
-    length = np.linalg.norm(a, axis=1)
-    guess = -(a / np.maximum(length, _ZERO)[:, None]).sum(axis=0)  # often all rows fall along their mean
-    if (a @ guess < -1e-7 * length).all():
-        return ~falling
+    length = np.maximum(np.linalg.norm(a, axis=1), _ZERO)
+    for guess in (heading, -(a / length[:, None]).sum(axis=0)):  # most often one of these moves all rows
+        if (a @ guess < -1e-7 * length * np.linalg.norm(guess)).all():
+            return ~falling
     while True:
         best = _least(a[~falling].sum(axis=0), a)
         more = ~falling & (a @ best < -1e-7)
