@@ -1,5 +1,5 @@
-# Cell data: where the variables of a formula come from. A cell source holds the table as the user has it; only the columns
-# that a formula uses are ever looked at.
+# Cell data: where the variables of a formula come from. A cell source holds the table as the user has it; only the
+# columns that a formula uses are ever looked at.
 
 #' @param table A data.frame or DataFrame with one row per cell, or NULL.
 #' @param n Number of cells.
@@ -82,6 +82,6 @@ as_cell_source <- function(data, call, argument = "data") {
   if (is.matrix(data)) { # rows for a design without variables
     return(cell_source(as.data.frame(data), nrow(data), rownames(data)))
   }
-  text <- sprintf("`%s` must be a data.frame with one row per cell or a SingleCellExperiment; got %s.", argument, class(data)[[1L]])
-  abort_input(text, call)
+  rule <- "`%s` must be a data.frame with one row per cell or a SingleCellExperiment; got %s."
+  abort_input(sprintf(rule, argument, class(data)[[1L]]), call)
 }

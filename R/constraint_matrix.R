@@ -20,7 +20,8 @@ wire_constraints <- function(constraints, argument, call) {
   }
   text <- sprintf(
     paste(
-      "`%s` must be a matrix, a named list such as list(batch = \"condition\"), or text such as \"b1 + b2 = 0\"; got %s."
+      "`%s` must be a matrix, a named list such as list(batch = \"condition\"),",
+      "or text such as \"b1 + b2 = 0\"; got %s."
     ),
     argument, class(constraints)[[1L]]
   )

@@ -1,5 +1,5 @@
-# Counts in any of the forms that R users hold them in, as the slots that cross to Python. A genes x cells dgCMatrix has the
-# p, i and x of the cells x genes CSR, so nothing is transposed.
+# Counts in any of the forms that R users hold them in, as the slots that cross to Python. A genes x cells dgCMatrix
+# has the p, i and x of the cells x genes CSR, so nothing is transposed.
 
 #' Counts as they cross to the engine
 #'
@@ -53,7 +53,7 @@ check_assay <- function(data, assay, call) {
     text <- sprintf(
       "`assay` must be an assay of `data`; got %s. The assays are: %s.",
       paste(sprintf("'%s'", assay), collapse = ", "),
-      if (length(names)) paste(names, collapse = ", ") else if (n) paste("unnamed, pass a number from 1 to", n) else "none"
+      paste(if (length(names)) names else if (n) seq_len(n) else "none", collapse = ", ")
     )
     abort_input(text, call)
   }
@@ -118,7 +118,8 @@ general_sparse <- function(data) {
   if (known) data else methods::as(data, "CsparseMatrix")
 }
 
-# Blocks of cells, one in memory at a time, are read and made sparse, so that a matrix on disk never exists in dense form.
+# Blocks of cells, one in memory at a time, are read and made sparse, so that a matrix on disk never exists in dense
+# form.
 #' @exportS3Method as_counts DelayedArray
 as_counts.DelayedArray <- function(data, assay = "counts", call = rlang::caller_env()) {
   need_package("DelayedArray", "`data` of class DelayedArray", call)

@@ -1,5 +1,6 @@
-# Formulas are R's: model.frame(na.action = na.pass) and model.matrix evaluate them, and the matrix crosses with its names,
-# terms and text. What missing values or empty levels mean is judged by the engine, on the variables that cross beside it.
+# Formulas are R's: model.frame(na.action = na.pass) and model.matrix evaluate them, and the matrix crosses with its
+# names, terms and text. What missing values or empty levels mean is judged by the engine, on the variables that cross
+# beside it.
 
 #' @param spec A formula (or its text), or a matrix / data.frame / model.matrix().
 #' @param source A cell source.
@@ -116,7 +117,10 @@ remove_factors <- function(formula, factors, argument, call) {
     inside <- setdiff(labels[vapply(labels, function(label) name %in% all.vars(str2lang(label)), NA)], quoted)
     if (length(inside)) {
       text <- sprintf(
-        "`%s` uses the constrained factor `%s` in `%s`. Constrained factors stand alone: pass a matrix and string constraints for others.",
+        paste(
+          "`%s` uses the constrained factor `%s` in `%s`. Constrained factors stand alone:",
+          "pass a matrix and string constraints for others."
+        ),
         argument, name, inside[[1L]]
       )
       abort_input(text, call)
@@ -141,7 +145,7 @@ evaluate_formula <- function(formula, frame, argument, call) {
       )
     },
     error = function(e) {
-      text <- sprintf("`%s` could not be evaluated by R: %s (in %s)", argument, conditionMessage(e), formula_text(formula))
+      text <- paste0(not_evaluated(argument, e), " (in ", formula_text(formula), ")")
       rlang::abort(
         text, class = c("isthmus_formula_error", "isthmus_input_error", "isthmus_error"), call = call,
         variables = checked_variables(frame, formula), argument = argument
@@ -150,8 +154,13 @@ evaluate_formula <- function(formula, frame, argument, call) {
   )
 }
 
-# What the engine looks at for missing values and empty levels: the columns of the formula, and variables of its environment
-# that have a value for each cell. A factor that the formula only uses inside a function (droplevels, relevel) may have empty levels.
+not_evaluated <- function(argument, error) {
+  sprintf("`%s` could not be evaluated by R: %s", argument, conditionMessage(error))
+}
+
+# What the engine looks at for missing values and empty levels: the columns of the formula, and variables of its
+# environment that have a value for each cell. A factor that the formula only uses inside a function (droplevels,
+# relevel) may have empty levels.
 checked_variables <- function(frame, formula, evaluated = names(frame)) {
   for (name in setdiff(all.vars(formula), names(frame))) {
     value <- get0(name, envir = environment(formula) %||% globalenv())
@@ -179,7 +188,7 @@ slim_terms <- function(terms, n_cells) {
     value <- get(name, envir = home, inherits = FALSE)
     if (is.function(value) || length(value) < n_cells) assign(name, value, envir = to)
   }
-  attr(terms, ".Environment") <- if (length(ls(to, all.names = TRUE))) to else globalenv()
+  environment(terms) <- if (length(ls(to, all.names = TRUE))) to else globalenv()
   terms
 }
 
@@ -230,7 +239,7 @@ design_of_new <- function(keep, newdata, argument, call) {
         offset = stats::model.offset(model_frame)
       )
     },
-    error = function(e) abort_input(sprintf("`%s` could not be evaluated by R: %s", argument, conditionMessage(e)), call)
+    error = function(e) abort_input(not_evaluated(argument, e), call)
   )
   wire <- matrix_wire(evaluated$matrix)
   wire$frame <- wire_frame(frame, call, rows = source$cells)

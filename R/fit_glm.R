@@ -83,7 +83,8 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
   counts <- as_counts(data, assay = assay, call = call)
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
   named <- c(column_name(size_factors, size_factor_words), column_name(offset))
-  frame <- wire_cells(cells, c(named, as_numeric, as_categorical, dict_columns(constraints, dispersion_constraints)), call)
+  constrained <- dict_columns(constraints, dispersion_constraints)
+  frame <- wire_cells(cells, c(named, as_numeric, as_categorical, constrained), call)
   evaluate <- function(spec, argument, constraints) {
     read_design(
       spec, cells, argument, call, dict_factors(constraints), dict_groups(constraints), as_numeric, as_categorical
@@ -125,8 +126,8 @@ dict_columns <- function(...) {
   unlist(lapply(list(...), function(constraints) setdiff(c(dict_factors(constraints), dict_groups(constraints)), "1")))
 }
 
-# The columns that the engine looks up by name. Where one is unknown all others cross too, as their names only, so that the
-# engine's complaint can list them.
+# The columns that the engine looks up by name. Where one is unknown all others cross too, as their names only, so
+# that the engine's complaint can list them.
 wire_cells <- function(cells, names, call) {
   names <- unique(as.character(names))
   frame <- cell_frame(cells, names)

@@ -1,4 +1,5 @@
-# Methods of an isthmus_glm. What the fit holds is read from its state, without Python; what must be computed asks the engine.
+# Methods of an isthmus_glm. What the fit holds is read from its state, without Python; what must be computed asks the
+# engine.
 
 #' What one can ask of a fit
 #'
@@ -198,7 +199,8 @@ predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, off
 residuals.isthmus_glm <- function(object, data, type = "pearson", offset = NULL, seed = 0L, assay = "counts", ...) {
   call <- rlang::current_env()
   if (missing(data)) {
-    abort_input("`data` must be the counts that were fitted: a fit keeps none. Pass the same object as to fit_glm().", call)
+    text <- "`data` must be the counts that were fitted: a fit keeps none. Pass the same object as to fit_glm()."
+    abort_input(text, call)
   }
   counts <- as_counts(data, assay = assay, call = call)
   values <- call_engine(

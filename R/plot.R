@@ -34,7 +34,7 @@ plot.isthmus_test <- function(x, y, padj = 0.05, label = 10, ...) {
     ggplot2::theme_minimal()
   top <- utils::head(shown[order(-shown$minus_log10), ], label)
   plot + ggplot2::geom_text(
-    data = top, ggplot2::aes(label = .data$gene), size = 3, vjust = -0.7, show.legend = FALSE
+    data = top, ggplot2::aes(label = .data$gene), size = 3, vjust = -0.7, hjust = "inward", show.legend = FALSE
   )
 }
 

@@ -113,6 +113,13 @@ start_python <- function(call) {
 }
 
 import_bridge <- function(call) {
+  if (!reticulate::py_numpy_available()) {
+    text <- sprintf(
+      "reticulate %s cannot use the numpy of %s: it is missing, or too new for this reticulate. Run `%s`.",
+      utils::packageVersion("reticulate"), reticulate::py_config()$python, install_command
+    )
+    abort_missing(text, call)
+  }
   tryCatch(
     reticulate::import("isthmus.bridge", convert = TRUE),
     error = function(e) {

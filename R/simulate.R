@@ -45,8 +45,8 @@ wire_simulated_design <- function(design, argument, call) {
     return(NULL)
   }
   if (inherits(design, "formula")) {
-    text <- sprintf("`%s` must be a matrix, cells x terms: there are no cells yet to evaluate a formula on. Use model.matrix().", argument)
-    abort_input(text, call)
+    rule <- "`%s` must be a matrix, cells x terms: there are no cells yet to evaluate a formula on. Use model.matrix()."
+    abort_input(sprintf(rule, argument), call)
   }
   matrix_design(design, argument, call)$wire
 }
@@ -67,6 +67,7 @@ simulated_experiment <- function(simulated) {
   experiment <- SingleCellExperiment::SingleCellExperiment(
     list(counts = counts), colData = columns, rowData = truth, metadata = simulated$metadata
   )
-  if (!is.null(simulated$size_factors)) SingleCellExperiment::sizeFactors(experiment) <- unwire_vector(simulated$size_factors)
+  stored <- unwire_vector(simulated$size_factors)
+  if (!is.null(stored)) SingleCellExperiment::sizeFactors(experiment) <- stored
   experiment
 }

@@ -1,8 +1,12 @@
-# How R's values cross to Python and back. Vectors become 1-d arrays (reticulate would make lists of them), text comes with
-# a mask for NA, columns come back as arrays and become a data.frame here. No pandas object crosses.
+# How R's values cross to Python and back. Vectors become 1-d arrays (reticulate would make lists of them), text comes
+# with a mask for NA, columns come back as arrays and become a data.frame here. No pandas object crosses.
 
-# One copy: the array that numpy then looks at.
-wire_vector <- function(x) array(x, dim = length(x))
+# One copy (a memcpy, which array() is not): the array that numpy then looks at.
+wire_vector <- function(x) {
+  attributes(x) <- NULL
+  dim(x) <- length(x)
+  x
+}
 
 wire_names <- function(x) {
   if (is.null(x)) {

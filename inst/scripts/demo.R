@@ -1,5 +1,5 @@
-# isthmus in two minutes: RNA-seq counts of 85 people, a negative-binomial GLM of every gene, and a design that cannot be
-# estimated until one says how. Writes tables and a plot to demo-output/. Run: make demo, or Rscript inst/scripts/demo.R
+# isthmus in two minutes: RNA-seq counts of 85 people, a negative-binomial GLM of every gene, and a design that cannot
+# be estimated until one says how. Writes tables and a plot to demo-output/. Run: make demo.
 suppressPackageStartupMessages({
   library(SingleCellExperiment)
   library(isthmus)
@@ -97,6 +97,6 @@ show_top(constrained_test, 8L)
 utils::write.csv(constrained_test, file.path(output, "test_group_given_plates.csv"), row.names = FALSE)
 plate_effects <- coef(constrained)[, paste0("platep", 1:4)]
 cat(sprintf(
-  "In every gene the plates' effects cancel within each sex (largest sum %.0e); the plates are estimated, not ignored.\n",
+  "In every gene the plates' effects cancel within each sex (largest sum %.0e): estimated, not ignored.\n",
   max(abs(rowSums(plate_effects[, 1:2])), abs(rowSums(plate_effects[, 3:4])), na.rm = TRUE)
 ))

@@ -137,8 +137,7 @@ def main() -> None:
     effects = constrained.coef("mean").loc[[f"plate[p{k}]" for k in (1, 2, 3, 4)]].to_numpy()
     largest = np.nanmax(np.abs([effects[0] + effects[1], effects[2] + effects[3]]))
     print(
-        f"In every gene the plates' effects cancel within each sex (largest sum {largest:.0e}); "
-        "the plates are estimated, not ignored."
+        f"In every gene the plates' effects cancel within each sex (largest sum {largest:.0e}): estimated, not ignored."
     )
 
 

@@ -8,7 +8,9 @@ test_that("a list constraint takes the factor out of the formula and appends all
   # it identifies and does not restrict: the fit is that of the batches alone
   expect_equal(logLik(fit), logLik(fit_quietly(small_sce(), ~batch)), tolerance = 1e-9)
   expect_identical(coef(fit_quietly(small_sce(), ~ batch + condition, constraints = c(batch = "condition"))), values)
-  expect_equal(predict(fit, newdata = small_cells()[c(1, 40), ], size_factors = fit$state$size_factors[c(1, 40)]), predict(fit)[, c(1, 40)])
+  at <- c(1, 40)
+  again <- predict(fit, newdata = small_cells()[at, ], size_factors = fit$state$size_factors[at])
+  expect_equal(again, predict(fit)[, at])
 })
 
 test_that("text, rows and H say the same", {
@@ -38,7 +40,8 @@ test_that("the dispersion model takes constraints too", {
 
 test_that("a deficient design gets a proposal", {
   skip_if_no_engine()
-  expect_message(free <- constraint_matrix(~ condition + batch, NULL, data = small_cells()), "list\\(batch = \"condition\"\\)")
+  proposal <- "list\\(batch = \"condition\"\\)"
+  expect_message(free <- constraint_matrix(~ condition + batch, NULL, data = small_cells()), proposal)
   expect_identical(free, constraint_matrix(~ condition + batch, list(batch = "condition"), data = small_cells()))
   expect_snapshot(constraint_matrix(~ condition + batch, list(batch = "condition"), data = small_cells()))
   expect_snapshot(constraint_matrix(~batch, list(batch = "1"), data = small_cells()))

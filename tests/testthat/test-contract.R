@@ -11,7 +11,7 @@ neutral <- function(default) {
 arguments <- function(name) {
   formals <- as.list(formals(getExportedValue("isthmus", name)))
   lapply(names(formals), function(argument) {
-    required <- identical(formals[[argument]], quote(expr = ))
+    required <- identical(formals[[argument]], substitute())
     if (required) list(argument) else list(argument, neutral(formals[[argument]]))
   })
 }

@@ -1,4 +1,5 @@
-# One test a rule: the sentence itself is the snapshot, in the words that Python uses (tests/python tests the same rules).
+# One test a rule: the sentence itself is the snapshot, in the words that Python uses (tests/python tests the same
+# rules).
 
 test_that("counts are checked", {
   skip_if_no_engine()

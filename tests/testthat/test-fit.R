@@ -12,7 +12,8 @@ test_that("a fit is plain R and works in another process", {
     sprintf("fit <- readRDS('%s')", file.path(folder, "fit.rds")),
     "stopifnot(!reticulate::py_available())", "invisible(capture.output(print(fit)))", "coef(fit) -> unused",
     "stopifnot(!reticulate::py_available())",
-    sprintf("saveRDS(list(test_glm(fit, 'conditionB'), as.data.frame(fit), vcov(fit, gene = 2), predict(fit)), '%s')", file.path(folder, "got.rds"))
+    "got <- list(test_glm(fit, 'conditionB'), as.data.frame(fit), vcov(fit, gene = 2), predict(fit))",
+    sprintf("saveRDS(got, '%s')", file.path(folder, "got.rds"))
   )
   output <- run_r(code)
   expect_true(file.exists(file.path(folder, "got.rds")), info = paste(output, collapse = "\n"))
@@ -137,7 +138,7 @@ test_that("whole numbers may be doubles", {
 
 test_that("an unfinished fit is a warning with a class", {
   skip_if_no_engine()
-  expect_warning(fit <- suppressMessages(fit_glm(small_sce(), ~ condition + age, max_iter = 1)), class = "isthmus_convergence_warning")
+  expect_warning(fit <- small_fit(max_iter = 1), class = "isthmus_convergence_warning")
   expect_true("not_converged" %in% fit$state$status)
 })
 

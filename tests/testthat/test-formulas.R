@@ -1,8 +1,9 @@
 # R evaluates formulas: whatever model.matrix() makes of one is what the engine fits.
 
-expect_formula <- function(formula, cells = small_cells(), sce = small_sce(), matrix = stats::model.matrix(formula, cells)) {
-  fit <- fit_quietly(sce, formula, cell_data = cells)
-  by_matrix <- fit_quietly(sce, unname_rows(matrix), cell_data = cells)
+expect_formula <- function(formula, cells = small_cells()) {
+  matrix <- stats::model.matrix(formula, cells)
+  fit <- fit_quietly(small_sce(), formula, cell_data = cells)
+  by_matrix <- fit_quietly(small_sce(), unname_rows(matrix), cell_data = cells)
   expect_identical(colnames(coef(fit)), colnames(matrix))
   expect_identical(coef(fit), coef(by_matrix))
   invisible(fit)

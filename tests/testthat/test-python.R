@@ -6,8 +6,9 @@ test_that("loading the package does not start Python", {
 })
 
 test_that("inside rpy2 the Python call is named", {
-  expect_snapshot(isthmus:::refuse_rpy2(rlang::current_env(), command = c("rpy2", "--quiet")), error = TRUE, cnd_class = TRUE)
-  expect_null(isthmus:::refuse_rpy2(rlang::current_env(), command = c("/usr/lib/R/bin/exec/R")))
+  refuse <- function(command) isthmus:::refuse_rpy2(rlang::current_env(), command = command)
+  expect_snapshot(refuse(c("rpy2", "--quiet")), error = TRUE, cnd_class = TRUE)
+  expect_null(refuse("/usr/lib/R/bin/exec/R"))
 })
 
 no_engine <- c(
@@ -17,7 +18,8 @@ no_engine <- c(
 test_that("without an engine every function says how to get one", {
   output <- run_r(c(
     "suppressPackageStartupMessages(library(isthmus))", "cat(isthmus_available(), '\\n')",
-    "e <- tryCatch(fit_glm(matrix(1, 2, 2)), error = identity)", "cat(class(e)[1:2], '\\n')", "cat(conditionMessage(e), '\\n')",
+    "e <- tryCatch(fit_glm(matrix(1, 2, 2)), error = identity)",
+    "cat(class(e)[1:2], '\\n')", "cat(conditionMessage(e), '\\n')",
     "print(isthmus_info())"
   ), env = no_engine)
   expect_identical(trimws(output[1]), "FALSE")
@@ -55,7 +57,9 @@ test_that("columns keep NA, levels and text on the way back", {
     number = array(c(1, NaN)), text = list(kind = "text", codes = array(c(0L, -1L)), levels = "a"),
     factor = list(kind = "factor", codes = array(c(1L, -1L)), levels = c("u", "v")), flag = array(c(TRUE, FALSE))
   ))
-  wanted <- data.frame(number = c(1, NaN), text = c("a", NA), factor = factor(c("v", NA), c("u", "v")), flag = c(TRUE, FALSE))
+  wanted <- data.frame(
+    number = c(1, NaN), text = c("a", NA), factor = factor(c("v", NA), c("u", "v")), flag = c(TRUE, FALSE)
+  )
   expect_identical(table, wanted)
   expect_identical(nrow(unwire(list(a = list()))), 0L)
 })
