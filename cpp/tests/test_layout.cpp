@@ -1,0 +1,53 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include "problem.hpp"
+
+TEST_CASE("cells of equal categorical rows share a stratum, continuous columns stay per cell") {
+    const SmallProblem p = small_problem(1000, 2, 1.0, 0.5, true, 1);
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(p.mean(), p.dispersion(2), p.offset.data(), nullptr);
+    CHECK(cells.n_strata() == 2);
+    CHECK(cells.mean.continuous_column == std::vector<int>{2});
+    CHECK(cells.dispersion.continuous_column == std::vector<int>{1});
+    for (std::size_t i = 0; i < 1000; ++i) {
+        const int place = cells.position[i];
+        CHECK(cells.cell[static_cast<std::size_t>(place)] == static_cast<int>(i));
+        CHECK(cells.mean.continuous[static_cast<std::size_t>(place)] == p.x[3 * i + 2]);
+        CHECK(cells.offset[static_cast<std::size_t>(place)] == p.offset[i]);
+    }
+}
+
+TEST_CASE("strata start on whole packs and padding has no exposure") {
+    const SmallProblem p = small_problem(101, 1, 1.0, 0.5, false, 2);
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(p.mean(), p.dispersion(2), p.offset.data(), nullptr);
+    for (int s : cells.stratum_start) CHECK(s % isthmus::lane_count == 0);
+    for (std::size_t i = 0; i < cells.cell.size(); ++i)
+        if (cells.cell[i] < 0) CHECK(cells.exposure[i] == 0);
+}
+
+TEST_CASE("counts are sorted by gene and position, explicit zeros dropped, wide values kept") {
+    const std::vector<double> x{1, 1, 1}, z{1, 1, 1}, offset{0, 0, 0};
+    const isthmus::CellLayout cells =
+        isthmus::lay_out_cells({x.data(), 3, 1, 1, 1}, {z.data(), 3, 1, 1, 1}, offset.data(), nullptr);
+    const std::vector<std::int64_t> indptr{0, 2, 4, 5}, indices{1, 0, 0, 1, 1};
+    const std::vector<double> data{16777217.0, 0.0, 3.0, 2.0, 5.0};  // 2^24 + 1 does not fit a float
+    const isthmus::CountLayout all = isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 0, 2);
+    CHECK(all.gene_start[1] == 1);
+    CHECK(all.gene_start[2] == 4);
+    CHECK(all.count64.size() == 4);
+    CHECK(all.count64[0] == 3);
+    CHECK(all.count64[1] == 16777217.0);
+    CHECK(all.most_nonzero == 3);
+    const isthmus::CountLayout second =
+        isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 1, 2);
+    CHECK(second.gene_start[1] == 3);
+}
+
+TEST_CASE("waiting threads report an interrupt and stop the workers") {
+    std::atomic<bool> stop{false};
+    auto work = [&](int) {
+        while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    CHECK_FALSE(isthmus::run_threads(2, stop, work, [] { return true; }));
+    CHECK(stop);
+}
