@@ -1,4 +1,4 @@
-"""A progress bar for people who wait: only in a terminal or notebook, only after two seconds, never in a script's log."""
+"""A progress bar for people who wait: in a terminal or notebook, after two seconds, never in a script's log."""
 
 from __future__ import annotations
 

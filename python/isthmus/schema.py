@@ -1,4 +1,7 @@
-"""Every column of every table: type, unit, meaning, and when it is missing. Read by the docs, the tables and both test suites."""
+"""Every column of every table: type, unit, meaning, and when it is missing.
+
+Read by the docs, the tables and both test suites.
+"""
 
 from __future__ import annotations
 

@@ -102,21 +102,25 @@ def fit_glm(
     Parameters
     ----------
     data
-        Counts, cells x genes: AnnData, ``AnnData.raw``, DataFrame, ndarray, scipy CSR/CSC. Never made dense, never changed.
+        Counts, cells x genes: AnnData, ``AnnData.raw``, DataFrame, ndarray, scipy CSR/CSC. Never made dense, never
+        changed.
     design, dispersion_design
-        Formulas such as ``"~ condition + age"``, or matrices with one row per cell. Numeric columns are numeric, all others categorical.
+        Formulas such as ``"~ condition + age"``, or matrices with one row per cell. Numeric columns are numeric, all
+        others categorical.
     constraints, dispersion_constraints
-        None; rows of -1/+1 (the marked parameters sum to zero); H with theta = H gamma; ``{"batch": "condition"}`` (levels of batch sum to
-        zero within each condition; ``"1"``: over all levels), strings such as ``"b1 + b2 = 0"``. See `constraint_matrix`.
+        None; rows of -1/+1 (the marked parameters sum to zero); H with theta = H gamma; ``{"batch": "condition"}``
+        (levels of batch sum to zero within each condition; ``"1"``: over all levels), strings such as ``"b1 + b2 =
+        0"``. See `constraint_matrix`.
     size_factors
-        Linear, positive, logged once. "auto": ``obs["size_factors"]``, else column sums over their mean (a message says which). None = 1.
-        "sum", "ratio", "poscounts", a vector, or a column name.
+        Linear, positive, logged once. "auto": ``obs["size_factors"]``, else column sums over their mean (a message
+        says which). None = 1. "sum", "ratio", "poscounts", a vector, or a column name.
     offset
         Natural log, added to log mu: one value per cell, a column name, or one per cell and gene.
     noise_model
         "nb" or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
-        "ml", or "moments": alpha by moments at the Poisson fit, the mean refitted with it ("cox_reid" and "trend" come later).
+        "ml", or "moments": alpha by moments at the Poisson fit, the mean refitted with it ("cox_reid" and "trend" come
+        later).
     cell_data
         Columns for formulas where `data` has none, one row per cell.
     as_numeric, as_categorical
@@ -126,8 +130,9 @@ def fit_glm(
     layer
         AnnData layer instead of ``X``.
     init, dispersion_init
-        Where to start: "auto", "standard" (every cell at the gene's mean / moment), "closed_form" (least squares on group means), "zero",
-        or arrays, free parameters x genes (log alpha for the dispersion). The optimum does not depend on it.
+        Where to start: "auto", "standard" (every cell at the gene's mean / moment), "closed_form" (least squares on
+        group means), "zero", or arrays, free parameters x genes (log alpha for the dispersion). The optimum does not
+        depend on it.
     chunk_genes
         Genes laid out at once; smaller means less memory. None chooses.
     max_iter, tol
@@ -191,7 +196,8 @@ def fit_glm(
     return fit
 
 
-# ---- reading -----------------------------------------------------------------------------------------------------------
+# ---- reading
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _read_job(
@@ -218,7 +224,10 @@ def _read_job(
     own_offset, gene_offset = _read_offset(offset, counts)
     job = Job(counts, mean, dispersion, read_size_factors(size_factors, counts), own_offset, gene_offset)
     if counts.n_cells <= job.x.shape[1]:
-        msg = f"`design` must have fewer free parameters than there are cells ({counts.n_cells}); it has {job.x.shape[1]}. Use a smaller design."
+        msg = (
+            f"`design` must have fewer free parameters than there are cells ({counts.n_cells}); it has "
+            f"{job.x.shape[1]}. Use a smaller design."
+        )
         raise InputError(msg)
     return job
 
@@ -247,11 +256,17 @@ def _read_offset(offset: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | 
         raise InputError(msg) from error
     if values.shape not in ((counts.n_cells,), (counts.n_cells, counts.n_genes)):
         got = " x ".join(map(str, values.shape)) or "a single number"
-        msg = f"`offset` must hold one value per cell ({counts.n_cells}) or per cell and gene ({counts.n_cells} x {counts.n_genes}); got {got}."
+        msg = (
+            f"`offset` must hold one value per cell ({counts.n_cells}) or per cell and gene ({counts.n_cells} x "
+            f"{counts.n_genes}); got {got}."
+        )
         raise InputError(msg)
     bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
     if bad.any():
-        msg = f"`offset` must be finite (natural log); got missing or infinite values in {cells_where(bad, counts.cell_names)}."
+        msg = (
+            "`offset` must be finite (natural log); got missing or infinite values "
+            f"in {cells_where(bad, counts.cell_names)}."
+        )
         raise InputError(msg)
     return (values, None) if values.ndim == 1 else (zero, values)
 
@@ -308,12 +323,15 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
     left = job.counts.n_cells - job.x.shape[1]
     if settings["dispersion"] == "ml" and left < _FEW_DF:
         tell(
-            f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too small with so few '
-            "samples, and p-values with them. Read them with care; quasi-likelihood tests (method 'qlf') are the remedy once available."
+            f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too '
+            "small with so few "
+            "samples, and p-values with them. Read them with care; quasi-likelihood tests (method 'qlf') are the "
+            "remedy once available."
         )
 
 
-# ---- fitting -----------------------------------------------------------------------------------------------------------
+# ---- fitting
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _fit(
@@ -415,7 +433,8 @@ def _chunks(matrix: sp.csr_matrix, chunk_genes: int | None) -> list[tuple[int, i
     return [(first, min(first + size, n_genes)) for first in range(0, n_genes, size)]
 
 
-# ---- the result --------------------------------------------------------------------------------------------------------
+# ---- the result
+# --------------------------------------------------------------------------------------------------------
 
 
 def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
@@ -467,7 +486,8 @@ def _warn_not_converged(fit: GlmFit) -> None:
     n = int((fit.status == "not_converged").sum())
     if n:
         msg = (
-            f"{plural(n, 'gene')} of {fit.n_genes} did not converge in {fit.settings['max_iter']} iterations; their status is "
+            f"{plural(n, 'gene')} of {fit.n_genes} did not converge in {fit.settings['max_iter']} iterations; their "
+            "status is "
             "'not_converged' and their p-values are missing. Raise `max_iter` or simplify the design."
         )
         warnings.warn(msg, ConvergenceWarning, stacklevel=3)

@@ -1,7 +1,7 @@
 """The seam between the model and the code that iterates: arrays in, arrays out, compiled or plain NumPy.
 
-``ISTHMUS_KERNEL`` = ``reference``, ``baseline`` or ``avx2`` forces one implementation; otherwise the fastest build that the
-processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
+``ISTHMUS_KERNEL`` = ``reference``, ``baseline`` or ``avx2`` forces one implementation; otherwise the fastest build
+that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class GeneFits:
     expected_info
         ``(G, f, f)``: X' diag(mu / (1 + alpha mu)) X, the Fisher information of the mean model.
     neg_hessian
-        ``(G, f + g, f + g)``: minus the Hessian of the joint log-likelihood; NaN in the dispersion's rows at the Poisson limit.
+        ``(G, f + g, f + g)``: minus the Hessian of the joint log-likelihood; NaN in the dispersion's rows at the
+        Poisson limit.
     gradient
         ``(G, f + g)``: score of the joint log-likelihood.
     decrement
@@ -76,7 +77,10 @@ def kernel_name() -> str:
     from isthmus import _core
 
     if asked and asked not in _core.kernels:
-        msg = f"`ISTHMUS_KERNEL` asks for '{asked}', which this processor or build does not have; it has {', '.join(_core.kernels)}."
+        msg = (
+            f"`ISTHMUS_KERNEL` asks for '{asked}', which this processor or build does "
+            f"not have; it has {', '.join(_core.kernels)}."
+        )
         raise InputError(msg)
     return asked or _core.kernels[-1]
 

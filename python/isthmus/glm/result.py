@@ -28,7 +28,7 @@ MODELS = ("mean", "dispersion")
 
 @dataclass(frozen=True, eq=False)
 class Submodel:
-    """One of the two linear models: its design, its constraint, and the free estimates ``(free parameters, n_genes)``."""
+    """One of the two linear models: design, constraint and free estimates, ``(free parameters, n_genes)``."""
 
     design: Design
     constraint: Constraint
@@ -191,8 +191,9 @@ class GlmFit:
     def free_covariance(self, model: str, *, information: str = "expected") -> np.ndarray:
         """``(n_genes, f, f)``: the block of one model in the covariance of the free parameters.
 
-        With expected information the two models are orthogonal (Lawless 1987) and the dispersion's block is the inverse of the
-        curvature at the fitted mean, as in MASS::theta.ml; with observed information the joint Hessian is inverted.
+        With expected information the two models are orthogonal (Lawless 1987) and the dispersion's block is the
+        inverse of the curvature at the fitted mean, as in MASS::theta.ml; with observed information the joint Hessian
+        is inverted.
         """
         f = self.mean_model.n_free
         if information == "expected":
@@ -258,7 +259,10 @@ class GlmFit:
         place = pd.Index(self.gene_names).get_indexer(pd.Index(list(genes), dtype=object))
         if (place < 0).any():
             wrong = list(genes)[int(np.flatnonzero(place < 0)[0])]
-            msg = f"`gene` must be one of the fit's genes; got '{wrong}'.{did_you_mean(str(wrong), list(self.gene_names))}"
+            msg = (
+                "`gene` must be one of the fit's genes; got "
+                f"'{wrong}'.{did_you_mean(str(wrong), list(self.gene_names))}"
+            )
             raise InputError(msg)
         return place
 
@@ -314,7 +318,8 @@ class GlmFit:
         Parameters
         ----------
         newdata
-            DataFrame with the columns of the formulas; None = the cells of the fit, with their size factors and offsets.
+            DataFrame with the columns of the formulas; None = the cells of the fit, with their size factors and
+            offsets.
         size_factors, offset
             For new cells: linear and natural log, one value per cell. Default 1 and 0.
         type
@@ -361,8 +366,8 @@ class GlmFit:
         data
             The counts of the fit, in any form that `fit_glm` takes.
         type
-            "response" y - mu; "pearson" (y - mu) / sqrt(mu + alpha mu^2); "deviance"; "quantile": standard normal if the model
-            holds, randomised because counts are discrete (Dunn & Smyth 1996, J. Comput. Graph. Stat. 5:236).
+            "response" y - mu; "pearson" (y - mu) / sqrt(mu + alpha mu^2); "deviance"; "quantile": standard normal if
+            the model holds, randomised because counts are discrete (Dunn & Smyth 1996, J. Comput. Graph. Stat. 5:236).
         layer, offset
             As in `fit_glm`; `offset` only where the fit had one value per cell and gene.
         seed
@@ -380,7 +385,8 @@ class GlmFit:
             f"Negative-binomial GLM of {self.n_genes} genes in {self.n_cells} cells"
             if self.settings["noise_model"] == "nb"
             else f"Poisson GLM of {self.n_genes} genes in {self.n_cells} cells",
-            f"  mean model        {self.mean_model.design.formula or 'design matrix'}  ({', '.join(self.mean_model.names)})",
+            f"  mean model        {self.mean_model.design.formula or 'design matrix'} "
+            f" ({', '.join(self.mean_model.names)})",
         ]
         if self.dispersion_model.names:
             named = ", ".join(self.dispersion_model.names)
@@ -400,7 +406,7 @@ class GlmFit:
     # ---- kept and restored ----------------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """The fit as a flat dict: arrays of one to three dimensions, 1-d arrays of text, and one JSON string ``meta``."""
+        """The fit as a flat dict: arrays of one to three dimensions, 1-d arrays of text, and JSON in ``meta``."""
         return codec.encode(self)
 
     @classmethod

@@ -1,12 +1,13 @@
 r"""Directions in which a gene's likelihood keeps rising, so that no finite estimate exists.
 
-With the log link the likelihood of the mean model rises for ever along d if and only if x_i d = 0 in every cell with a count and x_i d <= 0 in
-every cell without one, not all zero (Albert & Anderson 1984, Biometrika 71:1; Correia, Guimaraes & Zylkin 2019, arXiv:1903.01633).
-Cells where x_i d < 0 are *dead*: their fitted mean goes to 0. The span of all such d is the null space of the live rows; a
-contrast that is orthogonal to it is estimated as usual, any other is not.
+With the log link the likelihood of the mean model rises for ever along d if and only if x_i d = 0 in every cell with a
+count and x_i d <= 0 in every cell without one, not all zero (Albert & Anderson 1984, Biometrika 71:1; Correia,
+Guimaraes & Zylkin 2019, arXiv:1903.01633). Cells where x_i d < 0 are *dead*: their fitted mean goes to 0. The span of
+all such d is the null space of the live rows; a contrast that is orthogonal to it is estimated as usual, any other is
+not.
 
-The dispersion model has the same geometry: where alpha goes to 0 in some cells only, they are dead for it, and so are cells whose
-mean is 0, which say nothing about alpha.
+The dispersion model has the same geometry: where alpha goes to 0 in some cells only, they are dead for it, and so are
+cells whose mean is 0, which say nothing about alpha.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from isthmus.glm.kernel import GeneFits
 
-# The iteration stops when all cells of a separated gene that are dead hold 1e-8 of a count together. Cells that are below
-# this for other reasons only cost the exact check.
+# The iteration stops when all cells of a separated gene that are dead hold 1e-8 of a count together. Cells that are
+# below this for other reasons only cost the exact check.
 _SUSPECT_MEAN = 1e-7
 _SUSPECT_EXCESS = 1e-6  # alpha x mean: the variance is Poisson's to six digits
 _SUSPECT_DISPERSION = 1e6  # a cell with such an alpha has no count, whatever its mean
@@ -146,8 +147,8 @@ def _mean_separation(
 ) -> np.ndarray:
     """Add the separation of the mean model, if any; returns the dead cells.
 
-    `tiny` are the cells without a count whose fitted mean has all but vanished: the only ones that can be dead. Whether they are is
-    decided by the design alone.
+    `tiny` are the cells without a count whose fitted mean has all but vanished: the only ones that can be dead.
+    Whether they are is decided by the design alone.
     """
     live = design.of(~tiny)
     directions = _null_space(design.rows[live])
@@ -164,7 +165,8 @@ def _mean_separation(
 def _falling_rows(a: np.ndarray, heading: np.ndarray) -> np.ndarray:
     """Rows of `a` that are negative somewhere on the cone ``a v <= 0``.
 
-    The cone is closed under addition: maximise the total fall over v in a box, keep the rows that fall, go on with the others.
+    The cone is closed under addition: maximise the total fall over v in a box, keep the rows that fall, go on with the
+    others.
     """
     falling = np.zeros(len(a), dtype=bool)
     if a.shape[1] == 1:
@@ -201,7 +203,7 @@ def _dispersion_separation(
     positive: np.ndarray,
     found: list[Separation],
 ) -> None:
-    """Add the separation of the dispersion model, if any: cells whose alpha went to 0 or to infinity, or whose mean did to 0."""
+    """Add the separation of the dispersion model, if any: cells whose alpha went to 0 or infinity, or whose mean did."""
     lowest = log_alpha + np.log(mean) < np.log(_SUSPECT_EXCESS)
     highest = log_alpha > np.log(_SUSPECT_DISPERSION)
     live = ~(dead | lowest | highest)

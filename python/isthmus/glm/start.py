@@ -40,7 +40,8 @@ def starting_values(spec: Any, design: np.ndarray, n_genes: int, argument: str) 
 def mean_start(word: np.ndarray | str, counts: sp.csr_matrix, x: np.ndarray, offset: np.ndarray) -> np.ndarray | None:
     """Free mean parameters to start from, ``(f, n_genes)``, or None to let the kernel choose.
 
-    "standard": every cell at the gene's mean; "closed_form": least squares of the log means of the groups of equal design rows.
+    "standard": every cell at the gene's mean; "closed_form": least squares of the log means of the groups of equal
+    design rows.
     """
     if not isinstance(word, str):
         return word
@@ -64,7 +65,7 @@ def dispersion_start(
     x: np.ndarray,
     offset: np.ndarray,
 ) -> np.ndarray | None:
-    """Free dispersion parameters (log alpha) to start from; words as in `mean_start`, with moments in place of means."""
+    """Free dispersion parameters (log alpha) to start from; words as in `mean_start`, moments in place of means."""
     if not isinstance(word, str):
         return word
     if word == "auto":
@@ -94,10 +95,12 @@ def moment_dispersion(
     gene_offset: np.ndarray | None,
     mean_coef: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dispersions by moments at given means: ``(g, n_genes)`` free parameters of log alpha, and which genes are at the Poisson limit.
+    """Dispersions by moments at given means: ``(g, n_genes)`` free parameters of log alpha, and which genes are at the
+    Poisson limit.
 
-    alpha = sum((y - mu)^2 - y) / sum(mu^2) in each group of equal rows of the dispersion design, then least squares of its
-    logarithm. A gene whose estimate is not positive in any group is at the Poisson limit; single groups are held at 1e-8.
+    alpha = sum((y - mu)^2 - y) / sum(mu^2) in each group of equal rows of the dispersion design, then least squares of
+    its logarithm. A gene whose estimate is not positive in any group is at the Poisson limit; single groups are held
+    at 1e-8.
     """
     rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"')
     alpha = group_moments(counts, x, offset, gene_offset, mean_coef, groups)
@@ -134,12 +137,10 @@ def group_moments(
 def _distinct_rows(design: np.ndarray, argument: str, when: str = "") -> tuple[np.ndarray, np.ndarray]:
     rows, groups = np.unique(design, axis=0, return_inverse=True)
     if len(rows) > _MOST_GROUPS:
-        where = f" {when}" if when else ' is "closed_form"'
+        what = f"`{argument}` {when}" if when else f'`{argument}` = "closed_form"'
         msg = (
-            f"`{argument}`{where} needs groups of cells with equal design rows, at most {_MOST_GROUPS}; the design has {len(rows)} "
-            "distinct rows. Use 'auto' for designs with continuous columns."
-            if not when
-            else f"`{argument}` {when} must have at most {_MOST_GROUPS} distinct rows (no continuous columns); it has {len(rows)}."
+            f"{what} needs groups of cells with equal design rows, at most {_MOST_GROUPS}; the design has {len(rows)} "
+            "distinct rows. Continuous columns are not for it."
         )
         raise InputError(msg)
     return rows, groups.reshape(-1)
@@ -151,7 +152,7 @@ def _first_of_each(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _group_log_means(counts: sp.csr_matrix, groups: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """log of (sum of counts / sum of exp(offset)) in each group; a group without counts is taken to hold a tenth of one."""
+    """log(sum of counts / sum of exp(offset)) of each group; one without counts is taken to hold a tenth of one."""
     n_groups = int(groups.max()) + 1
     indicator = (groups[None, :] == np.arange(n_groups)[:, None]).astype(float)
     totals = np.maximum(indicator @ counts, 0.1)

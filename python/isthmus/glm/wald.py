@@ -74,8 +74,9 @@ def test_glm(
 ) -> pd.DataFrame:
     r"""Test a coefficient, a factor or any contrast in every gene.
 
-    One row c of a contrast: ``stat`` = (c'theta - rhs) / sqrt(c' V c), compared with the normal or t distribution. Several rows C:
-    ``stat`` = (C theta - rhs)' (C V C')^- (C theta - rhs), chi-square with ``df`` = rank(C V C'), or that over ``df`` as F.
+    One row c of a contrast: ``stat`` = (c'theta - rhs) / sqrt(c' V c), compared with the normal or t distribution.
+    Several rows C: ``stat`` = (C theta - rhs)' (C V C')^- (C theta - rhs), chi-square with ``df`` = rank(C V C'), or
+    that over ``df`` as F.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def test_glm(
     factor
         Name of a term: all its parameters at once.
     contrast
-        A vector ``(p,)``, a matrix ``(k, p)``, a dict of coefficients, or text: ``"b - a"``, ``"2*b - a = 0.5"`` (several in a list).
+        A vector ``(p,)``, a matrix ``(k, p)``, a dict of coefficients, or text: ``"b - a"``, ``"2*b - a = 0.5"``
+        (several in a list).
     model
         "mean" (log mu) or "dispersion" (log alpha: larger = more variable).
     reference
@@ -105,7 +107,8 @@ def test_glm(
     Returns
     -------
     DataFrame
-        One row a gene, in input order; columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in ``padj``.
+        One row a gene, in input order; columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in
+        ``padj``.
 
     Raises
     ------
@@ -138,7 +141,10 @@ def test_glm(
         _set_infinite(fit, model, tested, status, values["estimate"])
     else:
         if alternative != "two-sided" or threshold > 0:
-            msg = "`alternative` and `lfc_threshold` need a contrast of one row; several rows are tested against any departure."
+            msg = (
+                "`alternative` and `lfc_threshold` need a contrast of one row; several rows are tested against any "
+                "departure."
+            )
             raise InputError(msg)
         values = _joint(estimate - tested.rhs[:, None], block, status, against)
     return _table(fit, tested, status, values)
@@ -147,7 +153,8 @@ def test_glm(
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects functions called test_*
 
 
-# ---- reading -----------------------------------------------------------------------------------------------------------
+# ---- reading
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _refuse_later(method: str, reduced: Any, pairwise: Any, versus_rest: Any, replicate: Any) -> None:
@@ -194,7 +201,10 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         raise InputError(msg)
     if len(given) != 1:
         got = "none" if not given else " and ".join(f"`{name}`" for name in given)
-        msg = f"One of `coef`, `factor` and `contrast` must be given; got {got}. The {model} model's coefficients are {some(names, len(names))}."
+        msg = (
+            f"One of `coef`, `factor` and `contrast` must be given; got {got}. The {model} model's coefficients are "
+            f"{some(names, len(names))}."
+        )
         raise InputError(msg)
     if coef is not None:
         rows, rhs, label = _one_coefficient(str(coef), names, model)
@@ -205,7 +215,10 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
     free = rows @ submodel.constraint.free
     if not np.abs(free).max() > 1e-12:
         value = (rows @ submodel.constraint.particular)[0]
-        msg = f"`{given[0]}` must not be fixed by the constraints; they set '{label}' to {value:g} in every gene, so there is nothing to test."
+        msg = (
+            f"`{given[0]}` must not be fixed by the constraints; they set '{label}' to {value:g} in every gene, so "
+            "there is nothing to test."
+        )
         raise InputError(msg)
     return Contrast(rows, free, rhs, label)
 
@@ -223,13 +236,17 @@ def _one_factor(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     if name not in terms:
         labels = list(terms)
-        msg = f"`factor` must name a term of the {model} model ({some(labels, len(labels))}); got '{name}'.{did_you_mean(name, labels)}"
+        msg = (
+            f"`factor` must name a term of the {model} model ({some(labels, len(labels))}); got "
+            f"'{name}'.{did_you_mean(name, labels)}"
+        )
         raise InputError(msg)
     columns = list(terms[name])
     return np.eye(width)[columns], np.zeros(len(columns)), name
 
 
-# ---- testing -----------------------------------------------------------------------------------------------------------
+# ---- testing
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
