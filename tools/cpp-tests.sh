@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1 sanitize=${2:-}
-cmake -S . -B "$build" -G Ninja -DISTHMUS_BUILD_PYTHON=OFF -DISTHMUS_BUILD_TESTS=ON -DISTHMUS_SANITIZE="$sanitize" >/dev/null
+options=(-DISTHMUS_BUILD_PYTHON=OFF -DISTHMUS_BUILD_TESTS=ON)
+# With sanitizers -O2, and assertions on: -O3 takes nearly twice as long to compile (162 against 91 CPU seconds).
+[ -z "$sanitize" ] || options+=(-DISTHMUS_SANITIZE="$sanitize" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O2 -g1")
+cmake -S . -B "$build" -G Ninja "${options[@]}" >/dev/null
 cmake --build "$build" -- --quiet
 ctest --test-dir "$build" --output-on-failure --no-tests=error
