@@ -45,7 +45,7 @@ result_columns <- function(fit, call) {
   if (!inherits(fit, "isthmus_glm")) {
     abort_input(sprintf("`fit` must be a fit of fit_glm() or a result of test_glm(); got %s.", class(fit)[[1L]]), call)
   }
-  c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(coef(fit), optional = TRUE)))
+  c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))
 }
 
 rows_of_genes <- function(x, genes, call) {

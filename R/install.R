@@ -28,6 +28,8 @@ install_isthmus <- function(method = c("virtualenv", "managed"), package = "isth
   if (method == "managed") {
     return(install_managed(requirement, call))
   }
+  restore <- without_library_path()
+  on.exit(restore())
   if (force && virtualenv_exists("r-isthmus")) {
     reticulate::virtualenv_remove("r-isthmus", confirm = FALSE)
   }
@@ -43,6 +45,14 @@ install_isthmus <- function(method = c("virtualenv", "managed"), package = "isth
   }
   message("The engine is installed in ", dirname(dirname(path)), ". Restart R if Python is already running.")
   invisible(path)
+}
+
+# R puts its own folders on the library path, where a Python from elsewhere (pyenv, conda) finds the wrong libpython.
+# Returns a function that puts them back.
+without_library_path <- function() {
+  previous <- Sys.getenv("LD_LIBRARY_PATH", unset = NA)
+  Sys.unsetenv("LD_LIBRARY_PATH")
+  function() if (!is.na(previous)) Sys.setenv(LD_LIBRARY_PATH = previous)
 }
 
 install_managed <- function(requirement, call) {

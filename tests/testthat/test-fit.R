@@ -86,7 +86,7 @@ test_that("predictions and residuals are genes x cells", {
 
 test_that("a fit prints and sums up", {
   skip_if_no_engine()
-  fit <- fit_glm(small_sce(), ~condition, size_factors = NULL)
+  fit <- fit_quietly(small_sce(), ~condition, size_factors = NULL)
   expect_snapshot(print(fit))
   expect_match(paste(capture.output(print(summary(fit))), collapse = "\n"), "condition")
 })
@@ -146,4 +146,74 @@ test_that("the fit's call holds no data", {
   skip_if_no_engine()
   fit <- suppressMessages(do.call(fit_glm, list(small_counts(), ~1)))
   expect_identical(fit$call$data, quote(data))
+})
+
+# The engine's fit rebuilt from what R holds: nothing may be lost on the way, whatever the shape.
+rebuilt <- function(fit) {
+  session <- isthmus:::the
+  session$fits[[fit$id]] <- NULL
+  fit
+}
+
+test_that("fits of every shape survive the way through R", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  separated <- counts
+  separated[1, 21:40] <- 0
+  x <- model.matrix(~ condition + age, small_cells())
+  fits <- list(
+    one_gene = fit_quietly(counts[1, , drop = FALSE], ~condition, cell_data = small_cells(), size_factors = NULL),
+    poisson = fit_quietly(counts, x, noise_model = "poisson"),
+    moments = fit_quietly(counts, x, dispersion = "moments"),
+    intercept = fit_quietly(counts),
+    separated = fit_quietly(separated, x),
+    restricted = fit_quietly(counts, x, constraints = "conditionB = 0.3", size_factors = NULL),
+    list = fit_quietly(small_sce(), ~ condition + batch, ~condition, constraints = list(batch = "condition"))
+  )
+  for (name in names(fits)) {
+    fit <- fits[[name]]
+    coefficients <- as.data.frame(fit)
+    term <- colnames(coef(fit))[1]
+    test <- test_glm(fit, term)
+    again <- rebuilt(fit)
+    expect_identical(as.data.frame(again), coefficients, info = name)
+    expect_identical(test_glm(again, term), test, info = name)
+    expect_identical(vcov(again, gene = 1, information = "observed"), vcov(fit, gene = 1, information = "observed"))
+    path <- tempfile("fit")
+    save_fit(fit, path)
+    expect_identical(test_glm(load_fit(path), term), test, info = name)
+  }
+})
+
+test_that("an offset per gene and cell is asked for again", {
+  skip_if_no_engine()
+  offset <- matrix(rep(log(small_cells()$depth), each = 12), 12)
+  fit <- fit_quietly(small_counts(), offset = offset, size_factors = NULL)
+  expect_input_error(predict(fit), "offset")
+  expect_equal(predict(fit, offset = offset), exp(coef(fit)[, 1] + offset), ignore_attr = TRUE)
+  residual <- residuals(fit, small_counts(), type = "response", offset = offset)
+  expect_equal(residual, small_counts() - predict(fit, offset = offset))
+})
+
+test_that("genes that cannot be fitted keep their row, and R says nothing", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  counts[1, ] <- 0
+  counts[2, 21:40] <- 0
+  counts[3, ] <- 5
+  counts[4, -7] <- 0
+  counts[4, 7] <- 1
+  expect_silent(fit <- fit_quietly(counts, model.matrix(~condition, small_cells()), size_factors = rep(1, 40)))
+  expect_silent(test <- test_glm(fit, "conditionB"))
+  expect_identical(test$gene, rownames(counts))
+  expect_identical(test$status[1:3], c("all_zero", "separated", "poisson_limit"))
+  expect_true(all(is.na(test[1, c("estimate", "se", "stat", "pval", "padj")])))
+  expect_true(is.na(test$pval[2]))
+  expect_identical(as.data.frame(fit, table = "genes")$dispersion[3], 0)
+  expect_equal(test$padj, p.adjust(test$pval, "BH"))
+  expect_identical(is.na(coef(fit)[1, ]), c("(Intercept)" = TRUE, conditionB = TRUE))
+  pdf(NULL)
+  on.exit(dev.off())
+  expect_silent(print(plot(test)))
+  expect_silent(print(plot(fit)))
 })

@@ -76,3 +76,17 @@ test_that("names, factors and NA cross to Python unharmed", {
   expect_identical(reticulate::py_to_r(got[["t"]]$tolist()[[2L]]), "None")
   expect_identical(reticulate::py_to_r(got[["l"]]$tolist()[[0L]]), TRUE)
 })
+
+test_that("install_isthmus() refuses what this reticulate cannot do", {
+  skip_if(utils::packageVersion("reticulate") >= "1.41", "reticulate can provide environments")
+  error <- expect_error(install_isthmus("managed"), class = "isthmus_missing_dependency")
+  expect_match(conditionMessage(error), "needs reticulate 1.41 or newer")
+})
+
+test_that("the pins follow the versions", {
+  pins <- isthmus:::constraints_file
+  expect_identical(pins("4.2.2", "1.28"), "reticulate-1.28.txt")
+  expect_identical(pins("4.4.1", "1.41"), "r-4.4.txt")
+  expect_identical(pins("4.5.0", "1.42"), "current.txt")
+  expect_true(nzchar(system.file("constraints", pins(), package = "isthmus")))
+})
