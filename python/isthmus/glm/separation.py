@@ -203,7 +203,7 @@ def _dispersion_separation(
     positive: np.ndarray,
     found: list[Separation],
 ) -> None:
-    """Add the separation of the dispersion model, if any: cells whose alpha went to 0 or infinity, or whose mean to 0."""
+    """Add the separation of the dispersion model, if any: alpha went to 0 or infinity, or the mean to 0."""
     lowest = log_alpha + np.log(mean) < np.log(_SUSPECT_EXCESS)
     highest = log_alpha > np.log(_SUSPECT_DISPERSION)
     live = ~(dead | lowest | highest)
