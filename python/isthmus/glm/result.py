@@ -164,9 +164,8 @@ class GlmFit:
         submodel = self.submodel(model)
         out = submodel.coef.copy()
         for gene, separation in self.separated(model).items():
-            for row, contrast in enumerate(submodel.constraint.free):
-                if loads(separation, contrast):
-                    out[row, gene] = separation.limit(contrast)
+            infinite = loads(separation, submodel.constraint.free)
+            out[infinite, gene] = separation.limits(submodel.constraint.free[infinite])
         if model == "dispersion":
             out[:, self.status == "poisson_limit"] = np.nan
         out[:, self.status == "all_zero"] = np.nan

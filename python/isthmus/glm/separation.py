@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isthmus.glm import cone
 from isthmus.glm.kernel import ALL_ZERO, POISSON_LIMIT
 
 if TYPE_CHECKING:
@@ -45,33 +46,25 @@ class Separation:
         "mean" or "dispersion".
     basis
         ``(free parameters, m)``: orthonormal basis of the directions without a finite estimate.
-    falling
-        ``(k, free parameters)``: the distinct dead rows; the predictor falls along an infinite direction d where
-        ``falling @ d <= 0``. Empty where the likelihood is flat rather than rising.
+    faces
+        ``(k, m)``: the likelihood rises for ever along ``basis @ v`` where ``faces @ v <= 0``. Empty where it is flat
+        rather than rising.
     """
 
     gene: int
     model: str
     basis: np.ndarray
-    falling: np.ndarray
+    faces: np.ndarray
 
-    def limit(self, contrast: np.ndarray) -> float:
-        """The limit of ``contrast @ parameters``: -inf, inf, or NaN where it depends on how infinity is approached."""
-        along = contrast @ self.basis
-        if not self.falling.size:
-            return float("nan")
-        cone = self.falling @ self.basis
-        if cone.shape[1] == 1:  # one direction: it points where the dead rows fall
-            return float(np.copysign(np.inf, along[0] * -np.sign(cone[np.argmax(np.abs(cone[:, 0])), 0])))
-        low, high = _least(along, cone) @ along, _least(-along, cone) @ along
-        if low < -_ZERO and high > _ZERO:
-            return float("nan")
-        return float("-inf") if low < -_ZERO else float("inf")
+    def limits(self, contrasts: np.ndarray) -> np.ndarray:
+        """Limits of ``contrasts @ parameters``: -inf, inf, or NaN where they depend on how infinity is approached."""
+        return cone.limits(contrasts @ self.basis, self.faces)
 
 
-def loads(separation: Separation, contrast: np.ndarray) -> bool:
-    """Does the contrast (over free parameters) depend on a direction without a finite estimate?"""
-    return bool(np.abs(contrast @ separation.basis).max(initial=0) > 1e-7 * max(1.0, np.abs(contrast).max(initial=0)))
+def loads(separation: Separation, contrasts: np.ndarray) -> np.ndarray:
+    """Which contrasts ``(k, free parameters)`` depend on a direction without a finite estimate."""
+    size = np.maximum(1.0, np.abs(contrasts).max(axis=1, initial=0))
+    return np.asarray(np.abs(contrasts @ separation.basis).max(axis=1, initial=0) > 1e-7 * size)
 
 
 def find_separation(
@@ -117,8 +110,9 @@ def find_separation(
             tiny[positive] = False
             dead = _mean_separation(int(gene), mean_rows, fits.mean_coef[:, gene], tiny, found)
         if suspect_dispersion[gene]:
-            log_alpha = z @ fits.dispersion_coef[:, gene] + zeta_offset
-            _dispersion_separation(int(gene), dispersion_rows, log_alpha, gene_means[gene], dead, positive, found)
+            coef = fits.dispersion_coef[:, gene]
+            log_alpha = z @ coef + zeta_offset
+            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, gene_means[gene], dead, positive, found)
     return found
 
 
@@ -153,50 +147,22 @@ def _mean_separation(
     live = design.of(~tiny)
     directions = _null_space(design.rows[live])
     dead = np.zeros(len(live), dtype=bool)
-    if directions.shape[1]:
-        heading = directions.T @ (coef * design.scale)  # where the iteration went
-        dead[~live] = _falling_rows(design.rows[~live] @ directions, heading)
+    if not directions.shape[1]:
+        return dead[design.row_of_cell]
+    heading = directions.T @ (coef * design.scale)  # where the iteration went
+    dead[~live], inside = cone.falling_rows(design.rows[~live] @ directions, heading)
     if dead.any():
         basis = design.unscaled(_null_space(design.rows[~dead]))
-        found.append(Separation(gene, "mean", basis, design.rows[dead] * design.scale))
+        rows = (design.rows[dead] * design.scale) @ basis
+        inside = basis.T @ (directions @ inside / design.scale)
+        found.append(Separation(gene, "mean", basis, cone.faces(rows, inside)))
     return dead[design.row_of_cell]
-
-
-def _falling_rows(a: np.ndarray, heading: np.ndarray) -> np.ndarray:
-    """Rows of `a` that are negative somewhere on the cone ``a v <= 0``.
-
-    The cone is closed under addition: maximise the total fall over v in a box, keep the rows that fall, go on with the
-    others.
-    """
-    falling = np.zeros(len(a), dtype=bool)
-    if a.shape[1] == 1:
-        moving = np.abs(a[:, 0]) > _ZERO
-        falling[moving] = (a[moving, 0] > 0).all() or (a[moving, 0] < 0).all()
-        return falling
-    length = np.maximum(np.linalg.norm(a, axis=1), _ZERO)
-    for guess in (heading, -(a / length[:, None]).sum(axis=0)):  # most often one of these moves all rows
-        if (a @ guess < -1e-7 * length * np.linalg.norm(guess)).all():
-            return ~falling
-    while True:
-        best = _least(a[~falling].sum(axis=0), a)
-        more = ~falling & (a @ best < -1e-7)
-        if not more.any():
-            return falling
-        falling |= more
-        if falling.all():
-            return falling
-
-
-def _least(goal: np.ndarray, cone: np.ndarray) -> np.ndarray:
-    """The v in the unit box with ``cone @ v <= 0`` at which ``goal @ v`` is smallest."""
-    from scipy.optimize import linprog  # slow to import, rarely needed
-
-    return linprog(goal, A_ub=cone, b_ub=np.zeros(len(cone)), bounds=[(-1.0, 1.0)] * len(goal)).x
 
 
 def _dispersion_separation(
     gene: int,
     design: _Rows,
+    coef: np.ndarray,
     log_alpha: np.ndarray,
     mean: float,
     dead: np.ndarray,
@@ -212,10 +178,15 @@ def _dispersion_separation(
     directions = _null_space(design.rows[design.of(live)])
     if live.all() or not directions.shape[1]:
         return
-    falling = np.empty((0, design.rows.shape[1]))
+    basis = design.unscaled(directions)
+    bounds = np.empty((0, basis.shape[1]))
     if not dead.any():  # along a dead cell's direction the likelihood is flat: it has no limit
-        falling = np.vstack([design.rows[design.of(lowest)], -design.rows[design.of(highest)]]) * design.scale
-    found.append(Separation(gene, "dispersion", design.unscaled(directions), falling))
+        rows = np.vstack([design.rows[design.of(lowest)], -design.rows[design.of(highest)]]) * design.scale @ basis
+        inside = basis.T @ coef
+        rows = rows[np.linalg.norm(rows, axis=1) > _ZERO]
+        if (rows @ inside < 0).all():
+            bounds = cone.faces(rows, inside)
+    found.append(Separation(gene, "dispersion", basis, bounds))
 
 
 def _null_space(rows: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def encode(fit: GlmFit) -> State:
     for number, separation in enumerate(fit.separations):
         meta["separations"].append({"gene": separation.gene, "model": separation.model})
         state[f"separation_{number}_basis"] = separation.basis
-        state[f"separation_{number}_falling"] = separation.falling
+        state[f"separation_{number}_faces"] = separation.faces
     state["meta"] = json.dumps(meta)
     return state
 
@@ -156,10 +156,10 @@ def _decode_separations(
     for number, one in enumerate(described):
         width = n_free[one["model"]]
         basis = np.asarray(state[f"separation_{number}_basis"], dtype=float)
-        falling = np.asarray(state[f"separation_{number}_falling"], dtype=float)
+        faces = np.asarray(state[f"separation_{number}_faces"], dtype=float)
         basis = basis if basis.ndim == 2 else basis.reshape(width, -1)
-        falling = falling if falling.ndim == 2 else falling.reshape(-1, width)
-        out.append(Separation(int(one["gene"]), one["model"], basis, falling))
+        faces = faces if faces.ndim == 2 else faces.reshape(-1, basis.shape[1])
+        out.append(Separation(int(one["gene"]), one["model"], basis, faces))
     return tuple(out)
 
 

@@ -257,7 +257,7 @@ def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
         np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok"
     )
     for gene, separation in fit.separated(model).items():
-        if any(loads(separation, row) for row in tested.free):
+        if loads(separation, tested.free).any():
             status[gene] = "separated"
     return status
 
@@ -340,7 +340,7 @@ def _joint(distance: np.ndarray, block: np.ndarray, status: np.ndarray, against:
 def _set_infinite(fit: GlmFit, model: str, tested: Contrast, status: np.ndarray, estimate: np.ndarray) -> None:
     for gene, separation in fit.separated(model).items():
         if status[gene] == "separated":
-            estimate[gene] = separation.limit(tested.free[0])
+            estimate[gene] = separation.limits(tested.free)[0]
 
 
 def _table(fit: GlmFit, tested: Contrast, status: np.ndarray, values: dict[str, np.ndarray]) -> pd.DataFrame:
