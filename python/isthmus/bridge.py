@@ -135,12 +135,11 @@ def _column(wire: Wire) -> pd.Series | pd.Categorical | np.ndarray:
     return text
 
 
-def _frame(wire: Wire | None, index: Iterable[str] | None = None) -> pd.DataFrame | None:
+def _frame(wire: Wire, index: np.ndarray | None = None) -> pd.DataFrame:
     """A data.frame; its rows have R's names, else those of `index`, else numbers."""
-    if wire is None:
-        return None
     rows = _names(wire.get("rows"))
-    rows = index if rows is None else rows
+    if rows is None and index is not None and len(index) == wire["n"]:
+        rows = index
     named = wire["columns"] if isinstance(wire["columns"], Mapping) else {}  # R's empty list crosses as []
     labels = pd.RangeIndex(int(wire["n"])) if rows is None else pd.Index(rows, dtype=object)
     return pd.DataFrame({name: _column(column) for name, column in named.items()}, index=labels)
@@ -164,12 +163,11 @@ def _counts(
     """Counts with the checks of ``read_counts``; `wire` is a named list of slots, or a Python object that R holds."""
     given = None if gene_names is None else np.array(_strings(gene_names), dtype=object)
     if not isinstance(wire, Mapping):
-        frame = _frame(cell_data)
+        frame = None if cell_data is None else _frame(cell_data)
         return counts_module.read_counts(wire, layer=layer, cell_data=frame, gene_names=given)
     # Names of the cells and the cell data travel as one frame, which is what a bare matrix can have beside it.
-    frame = _frame(cell_data, _names(wire.get("cells")))
-    if frame is None:
-        frame = pd.DataFrame(index=_names(wire.get("cells")))
+    cells = _names(wire.get("cells"))
+    frame = pd.DataFrame(index=cells) if cell_data is None else _frame(cell_data, cells)
     genes = _names(wire.get("genes")) if given is None else given
     with _orientation_of_r():
         read = counts_module.read_counts(_matrix(wire), cell_data=frame, gene_names=genes)
@@ -208,13 +206,12 @@ def _design(wire: Wire, counts: counts_module.Counts | int, argument: str) -> de
     return design_module.read_design(given, counts, None, argument=argument)
 
 
-def _checked_frame(wire: Wire, index: Iterable[str] | None, argument: str) -> pd.DataFrame:
+def _checked_frame(wire: Wire, index: np.ndarray | None, argument: str) -> pd.DataFrame:
     """The variables of a formula: none missing, no level without cells."""
     index = index if index is not None and len(index) == wire["n"] else None
     frame = _frame(wire, index)
-    names = None if index is None else np.asarray(index, dtype=object)
     for name in frame.columns:
-        formulas._refuse_missing(frame[name], name, argument, names)
+        formulas._refuse_missing(frame[name], name, argument, index)
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             formulas.check_levels(frame[name].array, name, argument=argument, language="r")
     return frame
@@ -412,7 +409,7 @@ def match_cells(rows: Wire, cells: Wire, genes: Wire | None) -> np.ndarray:
     """The row of `cell_data` of each cell, from 0; refuses the names of the genes, which mean a transposed matrix."""
     labels = pd.Index(_names(rows), dtype=object)
     wanted, gene_names = _names(cells), _names(genes)
-    if gene_names is not None:
+    if wanted is not None and gene_names is not None:
         frame = pd.DataFrame(index=labels)
         with _orientation_of_r():
             counts_module._refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)

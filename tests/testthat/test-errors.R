@@ -85,6 +85,8 @@ test_that("cell data and covariates are checked", {
     fit_glm(sce, ~condition, cell_data = single)
     fit_glm(sce, ~condition, cell_data = small_cells()[1:30, ])
     fit_glm(sce, ~condition, cell_data = other)
+    fit_glm(sce, ~condition, cell_data = data.frame(condition = c("A", "B", "B")))
+    fit_glm(unname(small_counts()), ~condition, cell_data = data.frame(condition = c("A", "B", "B")))
     fit_glm(sce, ~condition, cell_data = 3)
     fit_glm(sce, ~ age + batch, as_numeric = "batch")
     fit_glm(sce, ~age, as_categorical = "agee")
