@@ -97,7 +97,7 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
     blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
     if not isinstance(values, np.ndarray):  # a file is read once; the price is the blocks beside the result
         return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(_dense_block(values, rows)) for rows in blocks]))
-    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows), axis=1) for rows in blocks])
+    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows) != 0, axis=1) for rows in blocks])
     index_dtype = np.int32 if n_stored.sum() < _LARGEST else np.int64
     indptr = np.zeros(n_cells + 1, dtype=index_dtype)
     np.cumsum(n_stored, out=indptr[1:])
@@ -105,7 +105,7 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
     data = np.empty(indptr[-1], dtype=_dense_block(values, slice(0, 1)).dtype)
     for rows in blocks:
         block = _dense_block(values, rows)
-        row, column = np.nonzero(block)
+        row, column = np.nonzero(block != 0)  # a cast of NaN to bool would warn
         filled = slice(indptr[rows.start], indptr[rows.stop])
         indices[filled], data[filled] = column, block[row, column]
     return sparse.csr_matrix((data, indices, indptr), shape=(n_cells, n_genes))

@@ -260,7 +260,7 @@ class GlmFit:
             wrong = list(genes)[int(np.flatnonzero(place < 0)[0])]
             msg = (
                 "`gene` must be one of the fit's genes; got "
-                f"'{wrong}'.{did_you_mean(str(wrong), list(self.gene_names))}"
+                f"'{wrong}'. {did_you_mean(str(wrong), list(self.gene_names))}"
             )
             raise InputError(msg)
         return place

@@ -93,7 +93,8 @@ def find_separation(
     """
     fitted = (fits.code != ALL_ZERO) & (fits.code != POISSON_LIMIT)
     suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < _SUSPECT_MEAN)
-    extreme = (fits.min_alpha * gene_means < _SUSPECT_EXCESS) | (fits.max_alpha > _SUSPECT_DISPERSION)
+    extreme = fits.min_alpha * np.minimum(gene_means, 1.0) < _SUSPECT_EXCESS
+    extreme |= fits.max_alpha > _SUSPECT_DISPERSION
     suspect_dispersion = fitted & (extreme | suspect_mean) if z.shape[1] else np.zeros_like(fitted)
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
@@ -105,14 +106,15 @@ def find_separation(
         entries = slice(*columns.indptr[place : place + 2])
         positive = columns.indices[entries][columns.data[entries] > 0]
         dead = np.zeros(len(x), dtype=bool)
+        log_mu = x @ fits.mean_coef[:, gene] + offset
         if suspect_mean[gene]:
-            tiny = x @ fits.mean_coef[:, gene] + offset < np.log(_SUSPECT_MEAN)
+            tiny = log_mu < np.log(_SUSPECT_MEAN)
             tiny[positive] = False
             dead = _mean_separation(int(gene), mean_rows, fits.mean_coef[:, gene], tiny, found)
         if suspect_dispersion[gene]:
             coef = fits.dispersion_coef[:, gene]
             log_alpha = z @ coef + zeta_offset
-            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, gene_means[gene], dead, positive, found)
+            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, log_mu, dead, positive, found)
     return found
 
 
@@ -164,13 +166,13 @@ def _dispersion_separation(
     design: _Rows,
     coef: np.ndarray,
     log_alpha: np.ndarray,
-    mean: float,
+    log_mu: np.ndarray,
     dead: np.ndarray,
     positive: np.ndarray,
     found: list[Separation],
 ) -> None:
     """Add the separation of the dispersion model, if any: alpha went to 0 or infinity, or the mean to 0."""
-    lowest = log_alpha + np.log(mean) < np.log(_SUSPECT_EXCESS)
+    lowest = log_alpha + log_mu < np.log(_SUSPECT_EXCESS)
     highest = log_alpha > np.log(_SUSPECT_DISPERSION)
     live = ~(dead | lowest | highest)
     if np.ptp(log_alpha) > _RUNAWAY:  # cells without a count that happen to lie on the slope do not hold it

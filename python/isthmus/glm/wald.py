@@ -226,7 +226,7 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
 def _one_coefficient(name: str, names: list[str], model: str) -> tuple[np.ndarray, np.ndarray, str]:
     if name not in names:
         hint = did_you_mean(name, names)
-        msg = f"`coef` must name a coefficient of the {model} model ({some(names, len(names))}); got '{name}'.{hint}"
+        msg = f"`coef` must name a coefficient of the {model} model ({some(names, len(names))}); got '{name}'. {hint}"
         raise InputError(msg)
     return np.eye(len(names))[[names.index(name)]], np.zeros(1), name
 
@@ -238,7 +238,7 @@ def _one_factor(
         labels = list(terms)
         msg = (
             f"`factor` must name a term of the {model} model ({some(labels, len(labels))}); got "
-            f"'{name}'.{did_you_mean(name, labels)}"
+            f"'{name}'. {did_you_mean(name, labels)}"
         )
         raise InputError(msg)
     columns = list(terms[name])
