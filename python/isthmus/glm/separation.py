@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SUSPECT_MEAN = 1e-7
 _SUSPECT_EXCESS = 1e-6  # alpha x mean: the variance is Poisson's to six digits
 _SUSPECT_DISPERSION = 1e6  # a cell with such an alpha has no count, whatever its mean
+_WORTH_SORTING = 50  # genes
 _RUNAWAY = 100.0  # range of log alpha that no finite estimate has
 _ZERO = 1e-9  # designs are scaled to columns of unit size
 
@@ -99,7 +100,8 @@ def find_separation(
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
         return []
-    mean_rows, dispersion_rows = _Rows(x), _Rows(z)
+    many = genes.size > _WORTH_SORTING
+    mean_rows, dispersion_rows = _Rows(x, distinct=many), _Rows(z, distinct=many)
     columns = counts[:, genes].tocsc()
     found: list[Separation] = []
     for place, gene in enumerate(genes):
@@ -119,13 +121,18 @@ def find_separation(
 
 
 class _Rows:
-    """The distinct rows of a design, columns scaled to a largest entry of 1, and which of them each cell has."""
+    """The rows of a design, columns scaled to a largest entry of 1, and which of them each cell has.
 
-    def __init__(self, design: np.ndarray) -> None:
+    Keeping distinct rows only costs a sort and pays when many genes are looked at.
+    """
+
+    def __init__(self, design: np.ndarray, *, distinct: bool) -> None:
         scale = np.abs(design).max(axis=0, initial=0)
         self.scale = np.where(scale > 0, scale, 1.0)
-        rows, row_of_cell = np.unique(design / self.scale, axis=0, return_inverse=True)
-        self.rows, self.row_of_cell = rows, row_of_cell.reshape(-1)
+        self.rows, self.row_of_cell = design / self.scale, np.arange(len(design))
+        if distinct:
+            self.rows, row_of_cell = np.unique(self.rows, axis=0, return_inverse=True)
+            self.row_of_cell = row_of_cell.reshape(-1)
 
     def of(self, cells: np.ndarray) -> np.ndarray:
         """Which rows occur among some cells (bool over rows)."""
