@@ -4,8 +4,8 @@
 #'
 #' @param x The result of [test_glm()], or a fit of [fit_glm()].
 #' @param y Not used.
-#' @param padj Adjusted p-value at which a gene is drawn as significant.
-#' @param label How many of the most significant genes get their name; 0 for none.
+#' @param fdr Adjusted p-value at which a gene is drawn as significant.
+#' @param n_labels How many of the most significant genes get their name; 0 for none.
 #' @param ... Not used.
 #' @return A ggplot object, to which layers and themes can be added.
 #' @name isthmus-plots
@@ -22,27 +22,27 @@ NULL
 #' @rdname isthmus-plots
 #' @method plot isthmus_test
 #' @export
-plot.isthmus_test <- function(x, y, padj = 0.05, label = 10, ...) {
+plot.isthmus_test <- function(x, y, fdr = 0.05, n_labels = 10, ...) {
   need_package("ggplot2", "`plot`", rlang::current_env())
-  shown <- volcano_data(x, padj)
-  significant <- sprintf("adjusted p < %s", format(padj))
+  shown <- volcano_data(x, fdr)
+  significant <- sprintf("adjusted p < %s", format(fdr))
   shown$group <- factor(ifelse(shown$significant, significant, "other"), c(significant, "other"))
   plot <- ggplot2::ggplot(shown, ggplot2::aes(x = .data$log2fc, y = .data$minus_log10, colour = .data$group)) +
     ggplot2::geom_point(size = 1, alpha = 0.7) +
     ggplot2::scale_colour_manual(values = c("#b2182b", "grey60"), drop = FALSE, name = NULL) +
     ggplot2::labs(x = "log2 fold change", y = "-log10 p-value", title = paste(unique(x$contrast), collapse = ", ")) +
     ggplot2::theme_minimal()
-  top <- utils::head(shown[order(-shown$minus_log10), ], label)
+  top <- utils::head(shown[order(-shown$minus_log10), ], n_labels)
   plot + ggplot2::geom_text(
     data = top, ggplot2::aes(label = .data$gene), size = 3, vjust = -0.7, hjust = "inward", show.legend = FALSE
   )
 }
 
-volcano_data <- function(test, padj) {
+volcano_data <- function(test, fdr) {
   kept <- test[!is.na(test$pval) & !is.na(test$log2fc), ]
   class(kept) <- "data.frame"
   kept$minus_log10 <- minus_log10(kept)
-  kept$significant <- !is.na(kept$padj) & kept$padj < padj
+  kept$significant <- !is.na(kept$padj) & kept$padj < fdr
   kept
 }
 

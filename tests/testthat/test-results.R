@@ -51,7 +51,7 @@ test_that("plots show every gene that has something to show", {
   skip_if_not_installed("ggplot2")
   fit <- fit_quietly(small_sce(), ~condition)
   test <- test_glm(fit, "conditionB")
-  volcano <- plot(test, label = 2)
+  volcano <- plot(test, n_labels = 2)
   expect_s3_class(volcano, "ggplot")
   drawn <- ggplot2::ggplot_build(volcano)$data
   expect_identical(nrow(drawn[[1]]), sum(!is.na(test$pval)))
