@@ -211,7 +211,7 @@ def _checked_frame(wire: Wire, index: np.ndarray | None, argument: str) -> pd.Da
     index = index if index is not None and len(index) == wire["n"] else None
     frame = _frame(wire, index)
     for name in frame.columns:
-        formulas._refuse_missing(frame[name], name, argument, index)
+        formulas.refuse_missing(frame[name], name, argument, index)
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             formulas.check_levels(frame[name].array, name, argument=argument, language="r")
     return frame
@@ -401,7 +401,7 @@ def unknown_columns(names: Any, available: Any, argument: str) -> None:
 @_answers
 def known_levels(values: Any, name: str, levels: Any) -> None:
     """Refuse levels that the fit has not seen."""
-    design_module._known_levels(pd.Series(_strings(values), dtype=object), name, _strings(levels))
+    design_module.known_levels(pd.Series(_strings(values), dtype=object), name, _strings(levels))
 
 
 @_answers
@@ -412,7 +412,7 @@ def match_cells(rows: Wire, cells: Wire, genes: Wire | None) -> np.ndarray:
     if wanted is not None and gene_names is not None:
         frame = pd.DataFrame(index=labels)
         with _orientation_of_r():
-            counts_module._refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)
+            counts_module.refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)
     order = counts_module.match_rows(labels, wanted, argument="cell_data")
     return np.arange(len(labels))[order].astype(np.int32)
 

@@ -106,7 +106,7 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
         msg = f"`cell_data` must be a DataFrame with one row per cell; got {_type_name(cell_data)}."
         raise InputError(msg)
     cell_data = cell_data if cell_data is not None else obs
-    _refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
+    refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
     matrix = as_csr(values)
@@ -253,7 +253,7 @@ def _names_of(index: pd.Index) -> pd.Index | None:
     return None if _is_row_number(index) else index
 
 
-def _refuse_transposed(
+def refuse_transposed(
     n_cells: int, n_genes: int, cells: Any, genes: Any, cell_data: pd.DataFrame | None, given: Any
 ) -> None:
     """Names or lengths that fit only the other way round mean genes x cells: say so before any other rule complains."""

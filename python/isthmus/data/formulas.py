@@ -158,7 +158,7 @@ def typed_columns(
         if isinstance(column, pd.DataFrame):
             msg = f"`{argument}` uses '{name}', which is the name of {column.shape[1]} columns. Rename them."
             raise InputError(msg)
-        _refuse_missing(column, name, argument, cell_names)
+        refuse_missing(column, name, argument, cell_names)
         if name in as_numeric:
             typed[name] = _as_numbers(column, name)
         elif name in as_categorical or not _is_number(column.dtype):
@@ -185,7 +185,8 @@ def _is_number(dtype: Any) -> bool:
     return bool(pd.api.types.is_numeric_dtype(dtype)) and not pd.api.types.is_bool_dtype(dtype)
 
 
-def _refuse_missing(column: pd.Series, name: str, argument: str, cell_names: np.ndarray | None) -> None:
+def refuse_missing(column: pd.Series, name: str, argument: str, cell_names: np.ndarray | None) -> None:
+    """A covariate with missing values is an InputError that names the cells."""
     missing = column.isna().to_numpy()
     if missing.any():
         msg = (
