@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
+_CACHED = 1 << 15  # values checked in one go: temporaries that stay in the cache
 _LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
 _KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
@@ -120,8 +121,8 @@ def _dense_block(values: Any, rows: slice) -> np.ndarray:
 
 def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
     n_fractional, first_fractional = 0, -1
-    for start in range(0, len(matrix.data), _BLOCK):
-        block = matrix.data[start : start + _BLOCK]
+    for start in range(0, len(matrix.data), _CACHED):
+        block = matrix.data[start : start + _CACHED]
         low, high = block.min(), block.max()  # NaN if any value is
         if not (low >= 0 and high < _LARGEST):
             _refuse_values(matrix, cell_names, gene_names)
