@@ -331,29 +331,29 @@ class GlmFit:
             raise InputError(msg)
         part = self.dispersion_model if type == "dispersion" else self.mean_model
         given = dispersion_base if type == "dispersion" else base
-        if newdata is None and given is None:
-            rows, names, shift = part.design.matrix, self.cell_names, self._own_shift(offset)
-        else:
-            rows = apply_design(part.design, newdata, given)
-            names = newdata.index.astype(str) if isinstance(newdata, pd.DataFrame) else np.arange(len(rows)).astype(str)
-            shift = _new_shift(size_factors, offset, len(rows))
-        predictor = rows @ part.coef
+        own_cells = newdata is None and given is None
+        rows = part.design.matrix if own_cells else apply_design(part.design, newdata, given)
+        values = rows @ part.coef
         if type == "dispersion":
-            values = np.exp(predictor) if part.names else np.zeros((len(rows), self.n_genes))
-            values[:, self.status == "poisson_limit"] = 0.0
-            values[:, self.dispersion == 0] = 0.0
+            values = np.exp(values) if part.names else np.zeros((len(rows), self.n_genes))
+            values[:, (self.status == "poisson_limit") | (self.dispersion == 0)] = 0.0
         else:
-            values = predictor + (shift if shift.ndim == 2 else shift[:, None])
+            values += self._own_shift(offset) if own_cells else _new_shift(size_factors, offset, len(rows))
             values = np.exp(values) if type == "mean" else values
         values[:, self.status == "all_zero"] = np.nan
-        return pd.DataFrame(values, index=names, columns=self.gene_names)
+        return pd.DataFrame(values, index=self._row_names(newdata, len(rows), own_cells), columns=self.gene_names)
+
+    def _row_names(self, newdata: Any, n: int, own_cells: bool) -> Any:  # noqa: FBT001
+        if own_cells:
+            return self.cell_names
+        return newdata.index.astype(str) if isinstance(newdata, pd.DataFrame) else np.arange(n).astype(str)
 
     def _own_shift(self, offset: Any) -> np.ndarray:
         if self.settings["gene_offset"] and offset is None:
             msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
             raise InputError(msg)
         own = np.log(self.size_factors) + self.offset
-        return own if not self.settings["gene_offset"] else own[:, None] + np.asarray(offset, dtype=float)
+        return own[:, None] if not self.settings["gene_offset"] else own[:, None] + np.asarray(offset, dtype=float)
 
     def residuals(
         self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0
@@ -493,5 +493,5 @@ def _new_shift(size_factors: Any, offset: Any, n: int) -> np.ndarray:
         raise InputError(msg)
     shift = np.asarray(0.0 if offset is None else offset, dtype=float)
     if shift.ndim < 2:
-        return np.log(factors) + np.broadcast_to(shift, (n,))
+        return (np.log(factors) + np.broadcast_to(shift, (n,)))[:, None]
     return np.log(factors)[:, None] + shift
