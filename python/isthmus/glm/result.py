@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
 from isthmus.glm.constraints import Constraint
+from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
 from isthmus.results import State, pick_table
 
@@ -61,7 +61,7 @@ class Submodel:
 
 
 @dataclass(frozen=True, eq=False)
-class GlmFit:
+class GlmFit(PortedNames):
     """Per-gene negative-binomial (or Poisson) models.
 
     log mu = X a + log(size factor) + offset and log alpha = Z b, with Var = mu + alpha mu^2.
@@ -412,78 +412,6 @@ class GlmFit:
     def from_state(cls, state: State) -> GlmFit:
         """Rebuild a fit from `state`; forgiving of what R does to arrays on the way."""
         return codec.decode(state)
-
-    # ---- names of diffxpy and batchglm (log r = -log alpha), for ported code -----------------------------------------
-
-    @property
-    def a_var(self) -> np.ndarray:
-        """Free mean parameters x genes."""
-        return self.mean_model.free_coef
-
-    @property
-    def b_var(self) -> np.ndarray:
-        """Free parameters of log r x genes."""
-        return -self.dispersion_model.free_coef
-
-    @property
-    def par_link_loc(self) -> np.ndarray:
-        """All mean parameters x genes."""
-        return self.mean_model.coef
-
-    @property
-    def par_link_scale(self) -> np.ndarray:
-        """All parameters of log r x genes."""
-        return -self.dispersion_model.coef
-
-    @property
-    def fisher_inv(self) -> np.ndarray:
-        """Genes x free x free, mean model: the inverse of the expected information."""
-        return self.free_covariance("mean")
-
-    @property
-    def hessian(self) -> np.ndarray:
-        """Genes x free x free, both models, of the log-likelihood in (a, log r)."""
-        sign = self._log_r_sign
-        return -self.neg_hessian * sign[:, None] * sign[None, :]
-
-    @property
-    def jacobian(self) -> np.ndarray:
-        """Genes x free: the score of the log-likelihood in (a, log r)."""
-        return self.gradient * self._log_r_sign
-
-    @property
-    def _log_r_sign(self) -> np.ndarray:
-        return np.r_[np.ones(self.mean_model.n_free), -np.ones(self.dispersion_model.n_free)]
-
-    @property
-    def design_loc(self) -> np.ndarray:
-        """Cells x all mean parameters."""
-        return self.mean_model.design.matrix
-
-    @property
-    def design_scale(self) -> np.ndarray:
-        """Cells x all dispersion parameters."""
-        return self.dispersion_model.design.matrix
-
-    @property
-    def constraints_loc(self) -> np.ndarray:
-        """H of the mean model."""
-        return self.mean_model.constraint.free
-
-    @property
-    def constraints_scale(self) -> np.ndarray:
-        """H of the dispersion model."""
-        return self.dispersion_model.constraint.free
-
-    @property
-    def feature_allzero(self) -> np.ndarray:
-        """``(n_genes,)`` bool."""
-        return self.status == "all_zero"
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Settings as a JSON-compatible dict."""
-        return json.loads(json.dumps(self.settings))
 
 
 def _new_shift(size_factors: Any, offset: Any, n: int) -> np.ndarray:
