@@ -20,12 +20,6 @@ class PortedNames:
     gradient: np.ndarray
     status: np.ndarray
 
-    if TYPE_CHECKING:
-
-        def free_covariance(self, model: str, *, information: str = "expected") -> np.ndarray:
-            """`GlmFit` has it."""
-            ...
-
     @property
     def a_var(self) -> np.ndarray:
         """Free mean parameters x genes."""
@@ -45,11 +39,6 @@ class PortedNames:
     def par_link_scale(self) -> np.ndarray:
         """All parameters of log r x genes."""
         return -self.dispersion_model.coef
-
-    @property
-    def fisher_inv(self) -> np.ndarray:
-        """Genes x free x free, mean model: the inverse of the expected information."""
-        return self.free_covariance("mean")
 
     @property
     def hessian(self) -> np.ndarray:

@@ -217,6 +217,11 @@ class GlmFit(PortedNames):
         )[bound]
         return out
 
+    @property
+    def fisher_inv(self) -> np.ndarray:
+        """Genes x free x free, mean model: the inverse of the expected information."""
+        return self.free_covariance("mean")
+
     def covariance(self, information: str = "expected", genes: Sequence[str] | None = None) -> np.ndarray:
         """Covariance of all parameters, mean model first: H V H'.
 
