@@ -221,7 +221,7 @@ def test_part_of_the_dispersion_can_be_held(problem):
     """The dispersions of the groups are held at the ratio 2: that ratio is an offset of log alpha."""
     counts, cells, size_factors = problem
     options = {"cell_data": cells, "size_factors": size_factors, "dispersion_design": "~ group"}
-    held = isthmus.fit_glm(counts, "~ group", dispersion_constraints=[f"group[T.b] = {np.log(2)!r}"], **options)
+    held = isthmus.fit_glm(counts, "~ group", dispersion_constraints=[f"group[T.b] = {float(np.log(2))!r}"], **options)
     free = isthmus.fit_glm(counts, "~ group", **options)
     alpha = held.predict(type="dispersion").groupby(cells["group"]).first()
     np.testing.assert_allclose(alpha.loc["b"] / alpha.loc["a"], 2.0, rtol=1e-10)
