@@ -280,6 +280,7 @@ def test_rows_of_a_frame_are_matched_by_name(cells):
         (np.empty((6, 0)), r"must have at least one column; got none. Did you mean '~ 1'\?"),
         (5, r"must be a formula or a matrix of numbers, cells x terms; got int. Did you mean '~ 1'\?"),
         (None, r"matrix of numbers, cells x terms; got NoneType"),
+        (np.full((6, 1), 1j), r"matrix of numbers, cells x terms; got ndarray"),
         ({"a": 1}, r"must be a formula or a matrix of numbers, cells x terms; got dict. Did you mean '~ 1'\?"),
         (
             pd.DataFrame({"a": list("xyxyxy")}),

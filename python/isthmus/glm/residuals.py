@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from isthmus.data.counts import Counts, read_counts
+from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,15 +40,14 @@ def _same_counts(fit: GlmFit, data: Any, layer: str | None) -> np.ndarray:
         shape = " x ".join(map(str, counts.matrix.shape))
         msg = f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got {shape}."
         raise InputError(msg)
-    named = not isinstance(data, np.ndarray)
-    if named and list(counts.gene_names) != list(fit.gene_names) and not _made_up(counts.gene_names):
+    unnamed = genes_unnamed(counts.gene_names) or genes_unnamed(fit.gene_names)
+    if not unnamed and list(counts.gene_names) != list(fit.gene_names):
         msg = "`data` must hold the genes of the fit in the fit's order; its gene names differ."
         raise InputError(msg)
+    if counts.cells_named and not cells_unnamed(fit.cell_names) and list(counts.cell_names) != list(fit.cell_names):
+        msg = "`data` must hold the cells of the fit in the fit's order; its cell names differ."
+        raise InputError(msg)
     return np.asarray(counts.matrix.toarray(), dtype=float)
-
-
-def _made_up(names: np.ndarray) -> bool:
-    return list(names) == [f"gene{i + 1}" for i in range(len(names))]
 
 
 def _pearson(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:

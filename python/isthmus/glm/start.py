@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WORDS = ("auto", "standard", "closed_form", "zero")
 _MOST_GROUPS = 500  # batchglm's bound for closed forms
 _LEAST, _MOST = 1e-8, 1e4  # alpha of a moment estimate that is to be fitted
+_FARTHEST = {"init": 15.0, "dispersion_init": 10.0}  # starts from 20 and from 15 on were seen to get stuck
 _CHUNK = 64  # genes whose means are held for all cells at once
 
 
@@ -34,7 +35,14 @@ def starting_values(spec: Any, design: np.ndarray, n_genes: int, argument: str) 
     if not np.isfinite(values).all():
         msg = f"`{argument}` must be finite; got {int((~np.isfinite(values)).sum())} values that are not."
         raise InputError(msg)
-    return values
+    return _within_reach(values, design, _FARTHEST[argument])
+
+
+def _within_reach(values: np.ndarray, design: np.ndarray, bound: float) -> np.ndarray:
+    """Starts drawn towards zero until no predictor exceeds the bound: beyond it the likelihood is flat in double
+    precision and no step finds the way back."""
+    largest = np.abs(design @ values).max(axis=0)
+    return values * (bound / np.maximum(largest, bound))
 
 
 def mean_start(word: np.ndarray | str, counts: sp.csr_matrix, x: np.ndarray, offset: np.ndarray) -> np.ndarray | None:

@@ -207,6 +207,9 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     if coef is not None:
+        if not isinstance(coef, str) and np.ndim(coef) > 0:
+            msg = f"`coef` must be one name; got {len(coef)} values. Test several at once with `factor` or `contrast`."
+            raise InputError(msg)
         rows, rhs, label = _one_coefficient(str(coef), names, model)
     elif factor is not None:
         rows, rhs, label = _one_factor(str(factor), submodel.design.terms, len(names), model)
