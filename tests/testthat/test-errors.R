@@ -47,6 +47,7 @@ test_that("names are checked", {
     fit_glm(missing)
     fit_glm(no_cell)
     fit_glm(unname(twice), gene_names = c("a", "b"))
+    fit_glm(small_counts(2), gene_names = c("a", NA))
   })
 })
 
@@ -146,6 +147,7 @@ test_that("options are checked, and NA is refused", {
     fit_glm(sce, max_iter = 0)
     fit_glm(sce, tol = -1)
     fit_glm(sce, init = "fast")
+    fit_glm(sce, BPPARAM = 2)
   })
 })
 

@@ -349,11 +349,11 @@ def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | s
     return np.asarray(have.get_indexer(want))
 
 
-def cell_order(labels: pd.Index, counts: Counts, *, argument: str) -> np.ndarray | slice:
+def cell_order(labels: pd.Index, cell_names: np.ndarray, *, argument: str) -> np.ndarray | slice:
     """Positions in `labels` of each cell; all as they are where either side has no names."""
-    if not counts.cells_named or pd.api.types.is_integer_dtype(labels):
+    if pd.api.types.is_integer_dtype(labels) or cells_unnamed(cell_names):
         return slice(None)
-    return match_rows(labels, counts.cell_names, argument=argument)
+    return match_rows(labels, cell_names, argument=argument)
 
 
 def gene_order(labels: pd.Index, gene_names: np.ndarray, *, argument: str) -> np.ndarray | slice:

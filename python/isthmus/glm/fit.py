@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from isthmus.glm.kernel import GeneFits
-    from isthmus.glm.separation import Separation
 
 _FEW_DF = 40  # below it maximum-likelihood dispersions are noticeably too small
 _STATUS = np.array(["ok", "poisson_limit", "not_converged", "all_zero"], dtype=object)

@@ -26,11 +26,7 @@ def read_offset(spec: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | Non
         return zero, None
     if isinstance(spec, str):
         spec = _column(spec, counts)
-    values = check_offset(spec, counts.n_cells, counts.n_genes)
-    if isinstance(spec, (pd.Series, pd.DataFrame)):
-        values = values[cell_order(spec.index, counts, argument="offset")]
-    if isinstance(spec, pd.DataFrame):
-        values = values[:, gene_order(spec.columns, counts.gene_names, argument="offset")]
+    values = ordered_offset(spec, counts.cell_names, counts.gene_names)
     bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
     if bad.any():
         msg = (
@@ -39,6 +35,16 @@ def read_offset(spec: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | Non
         )
         raise InputError(msg)
     return (values, None) if values.ndim == 1 else (zero, values)
+
+
+def ordered_offset(spec: Any, cell_names: np.ndarray, gene_names: np.ndarray) -> np.ndarray:
+    """Numbers in the order of the cells and genes."""
+    values = check_offset(spec, len(cell_names), len(gene_names))
+    if isinstance(spec, (pd.Series, pd.DataFrame)):
+        values = values[cell_order(spec.index, cell_names, argument="offset")]
+    if isinstance(spec, pd.DataFrame):
+        values = values[:, gene_order(spec.columns, gene_names, argument="offset")]
+    return values
 
 
 def check_offset(spec: Any, n_cells: int, n_genes: int, *, for_all: bool = False) -> np.ndarray:

@@ -37,8 +37,10 @@ def residuals(fit: GlmFit, data: Any, kind: str, *, layer: str | None, offset: A
 def _same_counts(fit: GlmFit, data: Any, layer: str | None) -> np.ndarray:
     counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
     if counts.matrix.shape != (fit.n_cells, fit.n_genes):
-        shape = " x ".join(map(str, counts.matrix.shape))
-        msg = f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got {shape}."
+        msg = (
+            f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got "
+            f"{counts.n_cells} x {counts.n_genes}."
+        )
         raise InputError(msg)
     unnamed = genes_unnamed(counts.gene_names) or genes_unnamed(fit.gene_names)
     if not unnamed and list(counts.gene_names) != list(fit.gene_names):

@@ -16,7 +16,7 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
 from isthmus.glm.constraints import Constraint
-from isthmus.glm.offset import check_offset, new_shift
+from isthmus.glm.offset import new_shift, ordered_offset
 from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
 from isthmus.results import State, pick_table
@@ -371,7 +371,7 @@ class GlmFit(PortedNames):
         if offset is None:
             msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
             raise InputError(msg)
-        return own + check_offset(offset, self.n_cells, self.n_genes)
+        return own + ordered_offset(offset, self.cell_names, self.gene_names)
 
     def residuals(
         self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0

@@ -90,7 +90,7 @@ def _vector(spec: Any, counts: Counts) -> np.ndarray:
             msg += " Drop the filtered cells from it."
         raise InputError(msg)
     if isinstance(spec, pd.Series):
-        return values[cell_order(spec.index, counts, argument="size_factors")]
+        return values[cell_order(spec.index, counts.cell_names, argument="size_factors")]
     return values
 
 
