@@ -23,6 +23,7 @@ add_results <- function(x, fit, prefix = "isthmus_") {
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  check_text(prefix, "prefix", call)
   columns <- result_columns(fit, call)
   at <- rows_of_genes(x, columns$gene, call)
   rows <- SummarizedExperiment::rowData(x)

@@ -21,6 +21,7 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   check_fit(fit, call)
+  check_text(path, "path", call)
   # What only R knows (terms and levels of the formulas) travels inside the fit's settings.
   own <- serialize(fit[c("design", "dispersion_design", "call")], NULL)
   call_engine(
@@ -34,6 +35,7 @@ save_fit <- function(fit, path, overwrite = FALSE) {
 #' @export
 load_fit <- function(path) {
   call <- rlang::current_env()
+  check_text(path, "path", call)
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
   own <- as.raw(unwire_vector(loaded$own))
   kept <- if (length(own)) unserialize(own) else list()

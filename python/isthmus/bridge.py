@@ -61,6 +61,12 @@ _IN_R = (
     (re.compile(r"\(nan in cell"), "(NA in cell"),
     (re.compile(r"\(inf in cell"), "(Inf in cell"),
     (re.compile(r"`name` must be one of the fit's tables"), "`table` must be one of the fit's tables"),
+    (re.compile(r"`layer`"), "`assay`"),
+    (re.compile(r"overwrite=True"), "overwrite = TRUE"),
+    (
+        re.compile(r"coefficients x genes \((\d+) x (\d+)\)(.*; got) (\d+) x (\d+)"),
+        r"genes x coefficients (\2 x \1)\3 \5 x \4",
+    ),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 # A matrix of R is genes x cells. The engine, which sees it the other way round, counts rows and columns so.
@@ -185,7 +191,7 @@ def _counts(
     `gene_names` are names with their mask, as in `_names`.
     """
     given = _names(gene_names)
-    if not isinstance(wire, Mapping):
+    if not isinstance(wire, Mapping) or "dim" not in wire:
         given = given[0] if given is not None and len(given) == 1 else given  # a column of var
         frame = None if cell_data is None else _frame(cell_data)
         return counts_module.read_counts(wire, layer=layer, cell_data=frame, gene_names=given)
@@ -322,14 +328,19 @@ def info() -> dict[str, Any]:
 
 
 @_answers
-def cell_columns(data: Any, names: Any = None) -> dict[str, Any] | None:
-    """Columns of the cell data (``obs``) of a Python object that R holds: those of `names` that exist, or all."""
+def cell_columns(data: Any, names: Any = None) -> dict[str, Any]:
+    """The cells of a Python object that R holds: their number, their names (None where they have none), and the columns
+    of ``obs``: those of `names` that exist, or all."""
     obs = getattr(data, "obs", None)
     if not isinstance(obs, pd.DataFrame):
-        return None
+        shape = getattr(data, "shape", ()) or (0,)
+        index = data.index if isinstance(data, pd.DataFrame) else getattr(data, "obs_names", None)
+        named = isinstance(index, pd.Index) and not pd.api.types.is_integer_dtype(index)
+        return {"columns": {}, "n": int(shape[0]), "rows": list(map(str, index)) if named else None, "all": []}
     wanted = obs.columns if names is None else [name for name in _strings(names) if name in obs.columns]
     return {
         "columns": _columns(obs[list(wanted)]),
+        "n": len(obs),
         "rows": [str(name) for name in obs.index],
         "all": list(map(str, obs.columns)),
     }

@@ -121,7 +121,7 @@ def test_it_survives_a_file(tmp_path):
             {"n_cells": 5, "size_factors": np.zeros(5)},
             r"`size_factors` must be one finite positive number per cell.*5 val",
         ),
-        ({"n_cells": 5, "size_factors": np.ones(4)}, r"got shape \(4,\)"),
+        ({"n_cells": 5, "size_factors": np.ones(4)}, r"got 4\."),
         (
             {"n_cells": 5, "n_genes": 3, "coef": np.zeros((1, 4))},
             r"`coef` must be coefficients x genes \(1 x 3\).*got 1 x 4",

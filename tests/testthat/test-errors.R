@@ -188,6 +188,21 @@ test_that("tests and methods check what they are asked", {
   })
 })
 
+test_that("paths and prefixes are one text, and R's orientation is kept", {
+  skip_if_no_engine()
+  fit <- fit_quietly(small_sce(), ~condition)
+  path <- tempfile("fit")
+  save_fit(fit, path)
+  expect_input_error(save_fit(fit, path), "or say overwrite = TRUE")
+  expect_snapshot(error = TRUE, {
+    save_fit(fit, 3)
+    load_fit(NA)
+    add_results(small_sce(), fit, prefix = NA)
+    simulate_counts(10, 3, coef = matrix(0, 2, 2))
+    simulate_counts(10, 3, size_factors = -1)
+  })
+})
+
 test_that("texts are never run as code", {
   skip_if_no_engine()
   cells <- small_cells()

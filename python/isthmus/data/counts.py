@@ -174,7 +174,7 @@ def _var_column(data: Any, gene_names: Any) -> Any:
     if gene_names not in data.var:
         msg = (
             f"`gene_names` must be a column of `data.var` or one name per gene; got '{gene_names}'. The columns are: "
-            f"{', '.join(map(str, data.var.columns))}."
+            f"{', '.join(map(str, data.var.columns)) or 'none'}."
         )
         raise InputError(msg)
     return data.var[gene_names]

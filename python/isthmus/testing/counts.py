@@ -165,8 +165,8 @@ def _size_factors(values: Any, n_cells: int) -> np.ndarray:
     factors = np.ones(n_cells) if values is None else np.asarray(values, dtype=np.float64)
     if factors.shape != (n_cells,) or not (np.isfinite(factors).all() and (factors > 0).all()):
         msg = (
-            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got shape "
-            f"{factors.shape}"
+            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got "
+            f"{' x '.join(map(str, factors.shape)) or 'a single number'}"
             + (f" with {int((~(factors > 0)).sum())} values <= 0 or missing." if factors.shape == (n_cells,) else ".")
         )
         raise InputError(msg)
