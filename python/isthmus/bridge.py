@@ -335,8 +335,10 @@ def cell_columns(data: Any, names: Any = None) -> dict[str, Any]:
     if not isinstance(obs, pd.DataFrame):
         shape = getattr(data, "shape", ()) or (0,)
         index = data.index if isinstance(data, pd.DataFrame) else getattr(data, "obs_names", None)
-        named = isinstance(index, pd.Index) and not pd.api.types.is_integer_dtype(index)
-        return {"columns": {}, "n": int(shape[0]), "rows": list(map(str, index)) if named else None, "all": []}
+        rows = None
+        if isinstance(index, pd.Index) and not pd.api.types.is_integer_dtype(index):
+            rows = [str(name) for name in index]
+        return {"columns": {}, "n": int(shape[0]), "rows": rows, "all": []}
     wanted = obs.columns if names is None else [name for name in _strings(names) if name in obs.columns]
     return {
         "columns": _columns(obs[list(wanted)]),

@@ -139,6 +139,8 @@ def test_residuals_of_awkward_genes_are_finite_except_where_nothing_was_fitted(k
 def test_residuals_need_the_same_genes(fit, problem):
     with pytest.raises(InputError, match=r"`data`.*200 cells x 6 genes; got 200 x 5"):
         fit.residuals(problem[0][:, :5])
+    with pytest.raises(InputError, match=r"`seed` must be a whole number"):
+        fit.residuals(problem[0], type="quantile", seed=0.5)
     with pytest.raises(InputError, match=r"`type`.*pearson.*got 'raw'"):
         fit.residuals(problem[0], type="raw")
 
@@ -224,6 +226,14 @@ def test_moment_dispersions_refit_the_mean_only(problem):
 
 
 STARTS = ["auto", "standard", "closed_form", "zero"]
+
+
+def test_moments_need_groups_of_cells(problem):
+    """A moment estimate from single cells would be a number without meaning."""
+    counts, cells, _ = problem
+    options = {"cell_data": cells, "size_factors": None, "dispersion": "moments"}
+    with pytest.raises(InputError, match=r"`dispersion_design` with dispersion=\"moments\" needs groups.*at most 100"):
+        isthmus.fit_glm(counts, "~ group", dispersion_design="~ age", **options)
 
 
 @pytest.mark.parametrize("init", STARTS)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from isthmus import seeds
 from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
 from isthmus.errors import InputError
 
@@ -68,7 +69,7 @@ def _deviance(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np
 
 def _quantile(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
     """Standard normal quantile of a uniform draw between F(y - 1) and F(y)."""
-    u = np.random.default_rng(seed).random(y.shape)
+    u = seeds.generator(seed).random(y.shape)
     size = 1 / np.maximum(alpha, 1e-12)  # beyond this it is Poisson to all digits
     share = mu / (size + mu)
     # P(Y <= k) is an incomplete beta function; both tails are computed, so that large counts keep their digits.

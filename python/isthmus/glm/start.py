@@ -107,10 +107,10 @@ def moment_dispersion(
     Poisson limit.
 
     alpha = sum((y - mu)^2 - y) / sum(mu^2) in each group of equal rows of the dispersion design, then least squares of
-    its logarithm. A gene whose estimate is not positive in any group is at the Poisson limit; single groups are held
-    at 1e-8.
+    its logarithm. Groups must hold two cells on average: one cell has no variance. A gene whose estimate is not
+    positive in any group is at the Poisson limit; single groups are held at 1e-8.
     """
-    rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"')
+    rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"', at_most=len(z) // 2)
     alpha = group_moments(counts, x, offset, gene_offset, mean_coef, groups)
     limit = ~(alpha > 0).any(axis=0)
     log_alpha = np.log(np.clip(np.nan_to_num(alpha, nan=_LEAST), _LEAST, _MOST))
@@ -142,12 +142,15 @@ def group_moments(
     return alpha
 
 
-def _distinct_rows(design: np.ndarray, argument: str, when: str = "") -> tuple[np.ndarray, np.ndarray]:
+def _distinct_rows(
+    design: np.ndarray, argument: str, when: str = "", at_most: int = _MOST_GROUPS
+) -> tuple[np.ndarray, np.ndarray]:
     rows, groups = np.unique(design, axis=0, return_inverse=True)
-    if len(rows) > _MOST_GROUPS:
+    at_most = min(at_most, _MOST_GROUPS)
+    if len(rows) > at_most:
         what = f"`{argument}` {when}" if when else f'`{argument}` = "closed_form"'
         msg = (
-            f"{what} needs groups of cells with equal design rows, at most {_MOST_GROUPS}; the design has {len(rows)} "
+            f"{what} needs groups of cells with equal design rows, at most {at_most}; the design has {len(rows)} "
             "distinct rows. Continuous columns are not for it."
         )
         raise InputError(msg)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from isthmus import seeds
 from isthmus.data.design import Design, read_design
 from isthmus.errors import InputError
 
@@ -76,7 +77,7 @@ def simulate_counts(
     mean_design = _design(design, n_cells, "design")
     alpha_design = _design(dispersion_design, n_cells, "dispersion_design")
     n_genes = _settle_genes(n_genes, coef, dispersion_coef)
-    generator = np.random.default_rng(seed)
+    generator = seeds.generator(seed)
     a = (
         _mean_coef(generator, len(mean_design.names), n_genes)
         if coef is None
