@@ -417,6 +417,7 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         log_likelihood=fits.log_likelihood,
         status=status,
         n_iter=fits.n_iter,
+        converged=fits.code != kernel.NOT_CONVERGED,
         mean=means,
         dispersion=fits.mean_alpha,
         size_factors=job.size_factors,

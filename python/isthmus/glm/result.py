@@ -79,6 +79,8 @@ class GlmFit(PortedNames):
         ``(n_genes,)``: all_zero, separated, not_converged, poisson_limit or ok.
     n_iter
         ``(n_genes,)`` int32.
+    converged
+        ``(n_genes,)`` bool; says of a separated gene whether its other parameters can be relied on.
     mean, dispersion
         ``(n_genes,)``: mean of counts / size factor; alpha averaged over cells (0 at the Poisson limit).
     size_factors, offset
@@ -98,6 +100,7 @@ class GlmFit(PortedNames):
     log_likelihood: np.ndarray
     status: np.ndarray
     n_iter: np.ndarray
+    converged: np.ndarray
     mean: np.ndarray
     dispersion: np.ndarray
     size_factors: np.ndarray

@@ -253,12 +253,12 @@ def _one_factor(
 
 
 def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
-    """The first that applies, for this contrast: a gene separated elsewhere is ok here."""
+    """The first that applies, for this contrast: a gene separated elsewhere is judged by the rest of its fit."""
     status = fit.status.copy()
     elsewhere = np.flatnonzero(status == "separated")
-    status[elsewhere] = np.where(
-        np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok"
-    )
+    at_limit = np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0)
+    fitted = np.where(at_limit, "poisson_limit", "ok")
+    status[elsewhere] = np.where(fit.converged[elsewhere], fitted, "not_converged")
     for gene, separation in fit.separated(model).items():
         if loads(separation, tested.free).any():
             status[gene] = "separated"
