@@ -10,7 +10,10 @@
 #' @param gene One gene, by name or number.
 #' @param information `"expected"` or `"observed"`.
 #' @param newdata Cell data for new cells (a data.frame, or an object with
-#'   `colData`), coded as the fit's cells were; `NULL`: the fit's own cells.
+#'   `colData`), coded as the fit's cells were; `NULL`: the fit's own cells. As in
+#'   all of R, functions that look at all cells at once are remembered where they
+#'   stand alone in the formula (`ns(age, 3)`, `poly(age, 2)`, `scale(age)`), and
+#'   evaluated anew inside other calls (`poly(age, 2)[, 2]`).
 #' @param size_factors,offset For new cells: one value per cell or one for all;
 #'   default 1 and 0. `offset` is asked for again where the fit had one value per
 #'   gene and cell.

@@ -196,6 +196,10 @@ def test_wrong_type_requests(cells):
         InputError, match=r"`as_categorical` must name columns of the cells' data; got 'bach'. Did you m"
     ):
         read_design("~ batch", 6, cells, as_categorical=["bach"])
+    with pytest.raises(InputError, match=r"`as_numeric` must name columns of the cells' data; got 3. Pass a list"):
+        read_design("~ batch", 6, cells, as_numeric=3)
+    with pytest.raises(InputError, match=r"uses 'z', which must hold real numbers or levels; got complex128"):
+        read_design("~ z", 6, cells.assign(z=1j))
     with pytest.raises(InputError, match=r"must not share columns; got 'plate' in both"):
         read_design("~ plate", 6, cells, as_numeric=["plate"], as_categorical=["plate"])
 
