@@ -258,6 +258,11 @@ def test_p_values_far_in_the_tail_are_not_zero():
     [
         ({"coef": "nope"}, r"`coef`.*nope.*group\[T\.b\]"),
         ({"coef": ["age", "batch[T.y]"]}, r"`coef` must be one name; got 2 values. Test several at once with `factor`"),
+        (
+            {"factor": ["age", "batch"]},
+            r"`factor` must be one name; got 2 values. Test several at once with `contrast`",
+        ),
+        ({"contrast": {"age": "a"}}, r"`contrast` must hold numbers; got 'a' for 'age'"),
         ({"factor": "nope"}, r"`factor`.*nope"),
         ({"contrast": np.ones(3)}, r"`contrast`.*3 for 5"),
         ({"contrast": "nope - age"}, r"`contrast`.*nope"),

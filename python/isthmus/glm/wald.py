@@ -207,11 +207,10 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     if coef is not None:
-        if not isinstance(coef, str) and np.ndim(coef) > 0:
-            msg = f"`coef` must be one name; got {len(coef)} values. Test several at once with `factor` or `contrast`."
-            raise InputError(msg)
+        _check_one_name(coef, "coef", "`factor` or `contrast`")
         rows, rhs, label = _one_coefficient(str(coef), names, model)
     elif factor is not None:
+        _check_one_name(factor, "factor", "`contrast`")
         rows, rhs, label = _one_factor(str(factor), submodel.design.terms, len(names), model)
     else:
         rows, rhs, label = contrast_matrix(contrast, names)
@@ -224,6 +223,12 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     return Contrast(rows, free, rhs, label)
+
+
+def _check_one_name(value: Any, argument: str, instead: str) -> None:
+    if not isinstance(value, str) and np.ndim(value) > 0:
+        msg = f"`{argument}` must be one name; got {len(value)} values. Test several at once with {instead}."
+        raise InputError(msg)
 
 
 def _one_coefficient(name: str, names: list[str], model: str) -> tuple[np.ndarray, np.ndarray, str]:
