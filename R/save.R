@@ -20,9 +20,9 @@
 #' }
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
-  check_fit(fit, call)
-  # What only R knows (terms and levels of the formulas) travels inside the fit's settings.
-  own <- serialize(fit[c("design", "dispersion_design", "call")], NULL)
+  if (!inherits(fit, "isthmus_factors")) check_fit(fit, call)
+  # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
+  own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts"))], NULL)
   call_engine(
     "save_fit", engine_fit(fit, call), path.expand(path),
     overwrite = overwrite, own = wire_vector(as.integer(own)), .call = call
@@ -37,5 +37,8 @@ load_fit <- function(path) {
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
   own <- as.raw(unwire_vector(loaded$own))
   kept <- if (length(own)) unserialize(own) else list()
+  if (identical(loaded$facts$kind, "FactorFit")) {
+    return(new_factor_fit(loaded, kept$labels, kept$call))
+  }
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
 }
