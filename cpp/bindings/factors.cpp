@@ -3,9 +3,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <memory>
+#include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "isthmus/factors/kernel.hpp"
@@ -16,7 +19,7 @@ namespace py = pybind11;
 namespace {
 
 using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using Flags = py::array_t<bool, py::array::c_style | py::array::forcecast>;
+using Flags = py::array_t<std::uint8_t, py::array::c_style | py::array::forcecast>;
 
 void require(bool ok, const std::string& message) {
     if (!ok) throw py::value_error(message);
@@ -72,8 +75,8 @@ isthmus::PanelInput read_panel(const Array& y, const Flags& loads, const Flags& 
             ar1,
             known,
             y.data(),
-            reinterpret_cast<const unsigned char*>(loads.data()),
-            reinterpret_cast<const unsigned char*>(quarterly.data()),
+            loads.data(),
+            quarterly.data(),
             read.start,
             read.factors,
             read.order};
