@@ -331,7 +331,8 @@ def fit_panel(
     y
         ``(T, N)``, standardised, NaN where missing.
     spec, start
-        What is estimated, and from where (principal components by default).
+        What is estimated, and from where. Without a start: from principal components, then from points at which a
+        factor is exchanged for what the fit leaves unexplained (:mod:`isthmus.factors.exchange`); the best fit counts.
     accelerate
         SQUAREM and quasi-Newton steps; otherwise EM alone.
     max_iter, tol
@@ -340,8 +341,15 @@ def fit_panel(
         Called with the number of iterations done.
     """
     from isthmus.factors.em import maximise
+    from isthmus.factors.exchange import exchange_factors
     from isthmus.factors.start import start_params
 
     panel = open_panel(y, spec)
-    begin = start_params(panel.y, spec) if start is None else start
-    return maximise(panel, begin, accelerate=accelerate, max_iter=max_iter, tol=tol, progress=progress)
+
+    def fit(begin: Params) -> PanelFit:
+        return maximise(panel, begin, accelerate=accelerate, max_iter=max_iter, tol=tol, progress=progress)
+
+    if start is not None:
+        return fit(start)
+    found = fit(start_params(panel.y, spec))
+    return exchange_factors(panel, found, fit) if isinstance(panel, CompiledPanel) else found

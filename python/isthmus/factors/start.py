@@ -107,6 +107,11 @@ def start_params(y: np.ndarray, spec: Spec, *, seed: int = 0, jitter: float = 0.
     factors = pca_factors(y, spec)
     if jitter:
         factors = factors + np.random.default_rng(seed).normal(0, jitter, factors.shape) * factors.std(axis=0)
+    return params_from_factors(y, spec, factors)
+
+
+def params_from_factors(y: np.ndarray, spec: Spec, factors: np.ndarray) -> Params:
+    """Every parameter by least squares, as if the factors ``(T, r)`` were observed."""
     loadings, residuals = _loadings(y, factors, spec)
     blocks = [_var(factors[:, list(block.factors)], block.order) for block in spec.blocks]
     phi, var = _idiosyncratic(residuals, spec)

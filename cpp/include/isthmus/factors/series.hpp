@@ -195,6 +195,8 @@ static inline void score_series(const FactorPanel& panel, const FactorParams& th
         information += slope * slope * s[k].before / (v * gap_variance(panel, theta.phi[i], k));
     }
     const Profile p = profile(panel, w, i, s, theta.phi[i]);
+    phi[0] = phi[1] = variance[0] = variance[1] = 0;
+    if (p.rows == 0) return;  // never observed
     // d/dphi of -(1/2)[S / sigma2 + sum n_k log v_k]; h' holds S'/S times the rows.
     double log_slope = 0;
     for (int k = 0; k < w.n_kinds; ++k) {
