@@ -49,7 +49,7 @@ NULL
 print.isthmus_factors <- function(x, ...) {
   stats <- x$facts$stats
   failed <- stats$status == "failed"
-  batches <- if (nrow(stats) > 1L) sprintf(" in %s", count_of(nrow(stats), "batch")) else ""
+  batches <- if (nrow(stats) > 1L) sprintf(" in %d batches", nrow(stats)) else ""
   cat(sprintf("Dynamic factor model of %s%s\n", series_of(x), batches))
   cat(sprintf("  factors:        %s\n", paste(unlist(x$facts$factors), collapse = ", ")))
   cat(sprintf("  idiosyncratic:  %s\n", x$facts$idiosyncratic))

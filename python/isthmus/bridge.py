@@ -53,6 +53,9 @@ _IN_R = (
     (re.compile(r"\(nan in cell"), "(NA in cell"),
     (re.compile(r"\(inf in cell"), "(Inf in cell"),
     (re.compile(r"`name` must be one of the fit's tables"), "`table` must be one of the fit's tables"),
+    (re.compile(r"\ba dict\b"), "a named list"),
+    (re.compile(r"' is object\."), "' is text."),
+    (re.compile(r"idiosyncratic='iid'"), '`idiosyncratic = "iid"`'),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 # A matrix of R is genes x cells. The engine, which sees it the other way round, counts rows and columns so.
@@ -242,7 +245,7 @@ def _panel(wire: Any) -> Any:
         return wire
     if wire["kind"] == "frame":
         return _whole_columns(_frame(wire["frame"]))
-    values = np.asarray(wire["x"], dtype=float).T
+    values = _quiet(np.asarray(wire["x"], dtype=float).T)
     series, times = _names(wire.get("series")), _times(wire, len(values))
     labels = [f"series{i + 1}" for i in range(values.shape[1])] if series is None else series
     if wire.get("var") is None:
@@ -265,6 +268,11 @@ def _times(wire: Wire, n: int) -> pd.Index:
     return pd.RangeIndex(1, n + 1) if rows is None else pd.Index(rows, dtype=object)
 
 
+def _quiet(values: np.ndarray) -> np.ndarray:
+    """R's NA is a signalling NaN, of which numpy's fmin makes NaN and arithmetic a warning; here it is a plain one."""
+    return np.where(np.isnan(values), np.nan, values)
+
+
 def _whole_numbers(values: Any) -> Any:
     """1959.0 means 1959: labels become text."""
     whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and (values == np.round(values)).all()
@@ -272,7 +280,9 @@ def _whole_numbers(values: Any) -> Any:
 
 
 def _whole_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.apply(lambda column: _whole_numbers(column.to_numpy()) if column.dtype.kind == "f" else column)
+    for name in frame.columns[[dtype.kind == "f" for dtype in frame.dtypes]]:
+        frame[name] = _whole_numbers(_quiet(frame[name].to_numpy()))
+    return frame
 
 
 def _labels(given: Any) -> Any:
@@ -687,6 +697,35 @@ def _indexed(panel: Any, labels: Wire) -> Any:
 def select_n_factors(panel: Any, **options: Any) -> dict[str, Any]:
     """The table of criteria as columns."""
     return _columns(isthmus.select_n_factors(_panel(panel), **{k: _number(value) for k, value in options.items()}))
+
+
+@_answers
+def evaluate_forecasts(vintages: Any, *, time: Any = None, options: Any = None, **reading: Any) -> dict[str, Any]:
+    """The table of errors as columns; `options` are those of `fit_factors`."""
+    from isthmus.factors import evaluate_forecasts as evaluate
+
+    given = dict(options) if isinstance(options, Mapping) else {}  # R's empty list crosses as []
+    if "factor_orders" in given:
+        given["factor_orders"] = _joint_orders(given["factor_orders"])
+    return _columns(evaluate([_panel(one) for one in vintages], time=_labels(time), **reading, **given))
+
+
+@_answers
+def simulate_panel(n_time: Any, n_series: Any, **options: Any) -> dict[str, Any]:
+    """A simulated panel, series x time, and its truth."""
+    from isthmus.testing import simulate_panel as simulate
+
+    adata = simulate(_number(n_time), _number(n_series), **{name: _number(value) for name, value in options.items()})
+    return {
+        "values": np.asarray(adata.X).T,
+        "common": np.asarray(adata.layers["common"]).T,
+        "series": list(adata.var_names),
+        "time": list(panel_module.time_text(pd.DatetimeIndex(adata.obs["time"]))),
+        "batch": [str(label) for label in adata.obs["batch"]],
+        "var": _columns(adata.var),
+        "loadings": np.asarray(adata.varm["loadings"]),
+        "factors": np.asarray(adata.obsm["factors"]),
+    }
 
 
 @_answers
