@@ -183,7 +183,7 @@ def time_text(times: pd.Index) -> np.ndarray:
 def future_times(times: pd.Index, h: int) -> pd.Index:
     """The `h` labels that follow: the frequency goes on; numbers go on by their step; other labels become ``+1``."""
     if isinstance(times, pd.PeriodIndex):
-        return times[-1] + 1 + np.arange(h) if h else times[:0]
+        return pd.period_range(times[-1] + 1, periods=h, freq=times.freq)
     if isinstance(times, pd.DatetimeIndex) and len(times) > 2:
         frequency = times.freq or pd.infer_freq(times)
         if frequency is not None:
@@ -213,7 +213,7 @@ def _take_apart(data: Any) -> tuple[Any, list[str], pd.Index, pd.DataFrame | Non
         dense = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
         return dense, _names(data.var_names), data.obs_names, data.obs, data.var
     if isinstance(data, np.ndarray) and data.ndim in {1, 2}:
-        array = data.reshape(len(data), -1)
+        array = data if data.ndim == 2 else data[:, None]
         return array, [f"series{i + 1}" for i in range(array.shape[1])], pd.RangeIndex(1, len(array) + 1), None, None
     if isinstance(data, pd.Series):
         return _take_apart(data.to_frame())

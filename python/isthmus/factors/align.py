@@ -100,6 +100,15 @@ def transform_params(params: Params, spec: Spec, m: np.ndarray) -> Params:
     )
 
 
+def with_zeros(params: Params, layout: Layout, anchors: tuple[int, ...]) -> Params:
+    """The loadings that the normalisation makes zero, without their rounding error."""
+    loadings = params.loadings.copy()
+    for group in layout.groups:
+        for rank, factor in enumerate(group.factors):
+            loadings[anchors[factor], list(group.factors[rank + 1 :])] = 0.0
+    return params.replace(loadings=loadings)
+
+
 def transform_states(mean: np.ndarray, cov: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``(T, r)`` means and ``(T, r, r)`` covariances of the factors after the map `m`."""
     inverse = np.linalg.inv(m)

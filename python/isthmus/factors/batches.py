@@ -14,7 +14,7 @@ from isthmus.data.panel import BatchPanel, Panel, batch_panel
 from isthmus.data.wording import some
 from isthmus.errors import InputError
 from isthmus.factors import kernel, statsmodels_engine
-from isthmus.factors.align import aligning_map, normalising_map, transform_params, transform_states
+from isthmus.factors.align import aligning_map, normalising_map, transform_params, transform_states, with_zeros
 from isthmus.factors.fitted import BatchFit, Estimate, Fitted
 from isthmus.factors.params import Block, Spec
 
@@ -134,11 +134,9 @@ def estimate_panel(y: np.ndarray, spec: Spec, layout: Layout, options: Options) 
     """Estimates by the chosen engine; ours in the normalisation of `align.normalising_map`."""
     if options.engine == "statsmodels":
         return statsmodels_engine.estimate(y, spec, layout, max_iter=options.max_iter)
-    found = kernel.fit_panel(
-        y, spec, accelerate=options.accelerate, max_iter=options.max_iter, tol=options.tol, seed=options.seed
-    )
-    m, _ = normalising_map(found.params, spec, layout)
-    params = transform_params(found.params, spec, m)
+    found = kernel.fit_panel(y, spec, accelerate=options.accelerate, max_iter=options.max_iter, tol=options.tol)
+    m, anchors = normalising_map(found.params, spec, layout)
+    params = with_zeros(transform_params(found.params, spec, m), layout, anchors)
     states = kernel.states(y, spec, params)
     return Estimate(
         params=params,

@@ -196,6 +196,8 @@ def _options(**given: Any) -> runs.Options:
     if not (isinstance(tol, (int, float)) and 0 < tol < np.inf):
         msg = f"`tol` must be a positive number; got {tol!r}."
         raise InputError(msg)
+    if given["engine"] == "statsmodels":
+        given["initial"] = "known"  # DynamicFactorMQ's EM has no other
     return runs.Options(**(given | {"max_iter": int(max_iter), "tol": float(tol)}))
 
 

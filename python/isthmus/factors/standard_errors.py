@@ -41,7 +41,8 @@ def loading_se(fitted: Fitted, *, engine: str = "isthmus") -> np.ndarray:
         return out
     full = np.zeros((len(free), len(free)))
     full[np.ix_(free, free)] = covariance
-    return _rotated_se(full, spec, np.linalg.inv(m))
+    unrotated = np.abs(m - np.eye(len(m))).max() < 1e-8
+    return _rotated_se(full, spec, np.eye(len(m)) if unrotated else np.linalg.inv(m))
 
 
 def _rotated_se(full: np.ndarray, spec: Spec, back: np.ndarray) -> np.ndarray:

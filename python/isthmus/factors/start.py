@@ -6,6 +6,10 @@ import numpy as np
 
 from isthmus.factors.params import QUARTERLY_WEIGHTS, Params, Spec, with_initial
 
+# Smallest variance of an idiosyncratic term to start from, as a share of the series'. A factor that repeats its series
+# (one series; near-duplicates) leaves none, and EM moves away from zero so slowly that it would look converged there.
+_LEAST = 0.1
+
 
 def interpolate(y: np.ndarray) -> np.ndarray:
     """Fill gaps on the line between neighbours, and both ends with the nearest value."""
@@ -31,8 +35,8 @@ def pca_factors(y: np.ndarray, spec: Spec) -> np.ndarray:
     """``(T, r)``: each factor is the first component of what its (monthly) series keep after the earlier factors."""
     rest, factors = interpolate(y), np.zeros((len(y), spec.n_factors))
     for j in range(spec.n_factors):
-        own = spec.loads[:, j] & ~spec.quarterly
-        own = np.flatnonzero(own if own.any() else spec.loads[:, j])
+        monthly = spec.loads[:, j] & ~spec.quarterly
+        own = np.flatnonzero(monthly if monthly.any() else spec.loads[:, j])
         if not len(own):
             continue
         factors[:, j], projection = first_component(rest[:, own])
@@ -42,7 +46,7 @@ def pca_factors(y: np.ndarray, spec: Spec) -> np.ndarray:
 
 def _weighted_lags(factors: np.ndarray) -> np.ndarray:
     padded = np.vstack([np.repeat(factors[:1], 4, axis=0), factors])
-    return sum(w * padded[4 - lag : len(padded) - lag] for lag, w in enumerate(QUARTERLY_WEIGHTS))
+    return np.sum([w * padded[4 - lag : len(padded) - lag] for lag, w in enumerate(QUARTERLY_WEIGHTS)], axis=0)
 
 
 def _loadings(y: np.ndarray, factors: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
@@ -83,12 +87,13 @@ def _idiosyncratic(residuals: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.nd
         e = residuals[:, i]
         total = np.nanmean(e**2) if np.any(~np.isnan(e)) else 1.0
         pairs = ~np.isnan(e[1:]) & ~np.isnan(e[:-1])
+        least = _LEAST
         if spec.quarterly[i]:
-            total /= 19.0
+            total, least = total / 19.0, _LEAST / 19.0
         elif spec.idiosyncratic == "ar1" and pairs.sum() > 2:
             bottom = (e[:-1][pairs] ** 2).sum()
             phi[i] = np.clip((e[1:][pairs] * e[:-1][pairs]).sum() / max(bottom, 1e-12), -0.95, 0.95)
-        var[i] = max(total * (1 - phi[i] ** 2), 1e-5)
+        var[i] = max(total, least) * (1 - phi[i] ** 2)
     return phi, var
 
 
