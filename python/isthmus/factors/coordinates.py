@@ -6,6 +6,10 @@ import numpy as np
 
 from isthmus.factors.params import Params, Spec, pack, slices, unpack
 
+# Extrapolations and quasi-Newton steps go no further down than this log sigma2 (of standardised series): beyond, where
+# a near-Heywood likelihood is flat, it is lost in rounding. EM steps know no such limit.
+_LEAST_LOG_VARIANCE = float(np.log(1e-8))
+
 
 def _lower(values: np.ndarray, k: int) -> np.ndarray:
     out = np.zeros((k, k))
@@ -44,7 +48,7 @@ class Coordinates:
             flat[where] = (root @ root.T)[np.tril_indices(k)]
         if self._phi is not None:
             flat[self._phi] = np.tanh(x[self._phi])
-        flat[self._var] = np.exp(np.clip(x[self._var], -700, 700))
+        flat[self._var] = np.exp(np.clip(x[self._var], _LEAST_LOG_VARIANCE, 700))
         return unpack(self._spec, flat, like=like)
 
     @staticmethod

@@ -81,7 +81,7 @@ class Search:
         second, value1 = self.panel.em(first)
         x0, x1, x2 = (self.coordinates.to(p) for p in (self.params, first, second))
         r, v = x1 - x0, x2 - 2 * x1 + x0
-        length = max(1.0, float(np.linalg.norm(r) / max(np.linalg.norm(v), 1e-300)))
+        length = max(1.0, float(np.linalg.norm(r)) / max(float(np.linalg.norm(v)), 1e-300))
         while length > 1:
             jump = self.coordinates.back(x0 + 2 * length * r + length**2 * v, second)
             new, value = self.panel.em(jump)
@@ -127,7 +127,7 @@ class Search:
         self._pairs = []
         gradient, curvature, scaled = self.score()
         while not self.exhausted:
-            if self.gain < tol and scaled < SCALED_SCORE:
+            if abs(self.gain) < tol and scaled < SCALED_SCORE:
                 break
             x = self.coordinates.to(self.params)
             step = self._search_line(x, self._direction(gradient, curvature), gradient)
@@ -181,9 +181,9 @@ def maximise(
         scaled = _accelerated(search, tol)
     else:
         scaled = np.inf
-        while not search.exhausted and not (search.gain < tol and scaled < SCALED_SCORE):
+        while not search.exhausted and not (abs(search.gain) < tol and scaled < SCALED_SCORE):
             search.em()
-            scaled = search.score()[2] if search.gain < tol or search.exhausted else np.inf
+            scaled = search.score()[2] if abs(search.gain) < tol or search.exhausted else np.inf
     return _result(search, tol, scaled)
 
 
@@ -196,7 +196,7 @@ def _accelerated(search: Search, tol: float) -> float:
                 break
         value = search.value
         scaled = search.quasi_newton(tol)
-        if search.exhausted or (search.gain < tol and scaled < SCALED_SCORE):
+        if search.exhausted or (abs(search.gain) < tol and scaled < SCALED_SCORE):
             break
         hand_over = 0.1 * hand_over
         if search.value - value < 1e-9 and not search.panel.has_em:
@@ -211,7 +211,7 @@ def _result(search: Search, tol: float, scaled: float) -> PanelFit:
         log_likelihood=float(search.value),
         path=np.array(search.path),
         n_iter=search.n_iter,
-        converged=bool(search.gain < tol and scaled < SCALED_SCORE),
+        converged=bool(abs(search.gain) < tol and scaled < SCALED_SCORE),
         gain=float(search.gain),
         scaled_score=float(scaled),
         heywood=share < HEYWOOD,

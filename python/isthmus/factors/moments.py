@@ -88,14 +88,16 @@ def innovations(y: np.ndarray, spec: Spec, params: Params, moments: StateMoments
 def bridge(e: np.ndarray, phi: float) -> np.ndarray:
     """Fill the gaps of an AR(1) with expectations given the neighbours on both sides."""
     filled, seen = e.copy(), np.flatnonzero(~np.isnan(e))
+    if not len(seen):
+        return np.zeros_like(e)
     for t in np.flatnonzero(np.isnan(e)):
-        at = np.searchsorted(seen, t)
-        a = t - seen[at - 1] if at > 0 else None
-        b = seen[at] - t if at < len(seen) else None
-        if a is None and b is None:
-            filled[t] = 0.0
-        elif a is None or b is None:
-            filled[t] = phi**a * e[seen[at - 1]] if a is not None else phi**b * e[seen[at]]
+        at = int(np.searchsorted(seen, t))
+        a = int(t - seen[at - 1]) if at else 0  # times since the neighbour before; 0 where there is none
+        b = int(seen[at] - t) if at < len(seen) else 0
+        if not b:
+            filled[t] = phi**a * e[seen[-1]]
+        elif not a:
+            filled[t] = phi**b * e[seen[0]]
         else:
             before, after = phi**a * gap_variance(phi, b), phi**b * gap_variance(phi, a)
             filled[t] = (before * e[seen[at - 1]] + after * e[seen[at]]) / gap_variance(phi, a + b)

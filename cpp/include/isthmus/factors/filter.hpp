@@ -109,12 +109,17 @@ static inline void add_listed_row(const FactorPanel& panel, const FactorParams& 
     }
 }
 
-// J (size x size) and b of time t.
-static inline void gather(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, int size) {
+// b of the dense rows of time t; listed rows come with gather_rows.
+static inline void gather_means(const FactorPanel& panel, Workspace& w, int t, int size) {
+    const int dense = (panel.ar1 ? (t > 0 ? 2 : 0) : 1) * w.r;
+    for (int a = 0; a < dense; ++a) w.b[a] = w.b_dense[a * w.n_time + t];
+    for (int a = dense; a < size; ++a) w.b[a] = 0;
+}
+
+// J (size x size) of time t, and the listed rows' part of b.
+static inline void gather_rows(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, int size) {
     const int r = w.r, n_time = w.n_time, blocks = panel.ar1 ? (t > 0 ? 3 : 0) : 1;
     fill(w.j, 0, size * size);
-    fill(w.b, 0, size);
-    for (int a = 0; a < (blocks == 3 ? 2 : blocks) * r; ++a) w.b[a] = w.b_dense[a * n_time + t];
     for (int k = 0; k < blocks; ++k)
         for (int a = 0, q = k * w.tri; a < r; ++a)
             for (int c = 0; c <= a; ++c, ++q) {
@@ -244,52 +249,60 @@ static inline double update_exact(const FactorPanel& panel, const FactorParams& 
     return sum;
 }
 
-// What the collapsed update of time t needs of the covariances, into its slot: D = J - J (P^-1 + J)^-1 J, D P, log|I +
-// J P|.
+// What the collapsed update of time t needs of the covariances, into its slot. With J = C C' and S = I + C'P C:
+// D = J - J (P^-1 + J)^-1 J = C S^-1 C', D P, G = S^-1/2 C', log|I + J P| = log|S|.
 static inline bool update_cov(Workspace& w, int slot, int size) {
     const int m = w.m;
+    const std::int64_t at = static_cast<std::int64_t>(slot) * w.mc * w.mc;
     const double* p = w.p + static_cast<std::int64_t>(slot) * m * m;
-    double *d = w.d + static_cast<std::int64_t>(slot) * w.mc * w.mc,
+    double *root = w.root + at, *gain = w.gain + at, *s = w.s_root + at, *d = w.d + at,
            *dp = w.dp + static_cast<std::int64_t>(slot) * w.mc * m;
-    semidefinite_root(w.j, size, w.root);
-    fill(w.g, 0, size * m);  // root' P
-    multiply_add_at(w.g, m, 1, w.root, size, p, m, size, size, m);
-    fill(w.s, 0, size * size);  // I + root' P root
-    multiply_add(w.s, size, 1, w.g, m, w.root, size, size, size, size);
-    for (int i = 0; i < size; ++i) w.s[i * size + i] += 1;
-    if (!factorise(w.s, size)) return false;
+    semidefinite_root(w.j, size, root);
+    fill(w.g, 0, size * m);  // C'P
+    multiply_add_at(w.g, m, 1, root, size, p, m, size, size, m);
+    fill(s, 0, size * size);
+    multiply_add(s, size, 1, w.g, m, root, size, size, size, size);
+    for (int i = 0; i < size; ++i) s[i * size + i] += 1;
+    if (!factorise(s, size)) return false;
     double log_det = 0;
-    for (int i = 0; i < size; ++i) log_det += 2 * __builtin_log(w.s[i * size + i]);
+    for (int i = 0; i < size; ++i) log_det += 2 * __builtin_log(s[i * size + i]);
     w.log_det[slot] = log_det;
-    transpose_square(w.root, size);
-    solve_lower(w.s, size, w.root, size);  // G = S^-1/2 root'
+    copy(gain, root, size * size);
+    transpose_square(gain, size);
+    solve_lower(s, size, gain, size);
     fill(d, 0, size * size);
-    multiply_add_at(d, size, 1, w.root, size, w.root, size, size, size, size);
+    multiply_add_at(d, size, 1, gain, size, gain, size, size, size, size);
     fill(dp, 0, size * m);
     multiply_add(dp, m, 1, d, size, p, m, size, size, m);
-    solve_lower(w.s, size, w.g, m);  // G P
+    solve_lower(s, size, w.g, m);  // G P
     copy(w.pf, p, m * m);
     multiply_add_at(w.pf, m, -1, w.g, m, w.g, m, m, size, m);
     return true;
 }
 
-// Collapsed update of the mean: u = (I - D P)(b - J a), a += P u. Adds to -2 log L.
+// Collapsed update of the mean, a += P u with u = G' z, z = S^-1/2 (c - C'a), C c = b; adds z'z - c'c + log|S| to
+// -2 log L. Written so, nothing cancels but the rows' sum of squares with c'c, however small a variance is.
 static inline double update_mean(Workspace& w, int slot, int size, double* a, double* u) {
     const int m = w.m;
-    const double *p = w.p + static_cast<std::int64_t>(slot) * m * m,
-                 *dp = w.dp + static_cast<std::int64_t>(slot) * w.mc * m;
-    double quad = 0;
+    const std::int64_t at = static_cast<std::int64_t>(slot) * w.mc * w.mc;
+    const double *p = w.p + static_cast<std::int64_t>(slot) * m * m, *root = w.root + at, *gain = w.gain + at;
+    double *c = w.v1, *z = w.v2, quad = w.log_det[slot];
     for (int i = 0; i < size; ++i) {
-        const double ja = dot(w.j + i * size, a, size);
-        w.v1[i] = w.b[i] - ja;
-        quad += a[i] * (ja - 2 * w.b[i]);
+        const double pivot = root[i * size + i];
+        c[i] = pivot > 0 ? (w.b[i] - dot(root + i * size, c, i)) / pivot : 0;
+        quad -= c[i] * c[i];
+        z[i] = c[i];
     }
-    for (int i = 0; i < size; ++i) u[i] = w.v1[i] - dot(dp + i * m, w.v1, size);
-    fill(w.v2, 0, m);
-    for (int i = 0; i < size; ++i) add_scaled(w.v2, u[i], p + i * m, m);
-    quad -= dot(w.v1, w.v2, size);
-    for (int i = 0; i < m; ++i) a[i] += w.v2[i];
-    return quad + w.log_det[slot];
+    for (int i = 0; i < size; ++i) add_scaled(z, -a[i], root + i * size, size);
+    const double* factor = w.s_root + at;
+    for (int i = 0; i < size; ++i) {
+        z[i] = (z[i] - dot(factor + i * size, z, i)) / factor[i * size + i];
+        quad += z[i] * z[i];
+    }
+    fill(u, 0, size);
+    for (int i = 0; i < size; ++i) add_scaled(u, z[i], gain + i * size, size);
+    for (int i = 0; i < size; ++i) add_scaled(a, u[i], p + i * m, m);
+    return quad;
 }
 
 // The filter. False where the parameters are not admissible; else the log-likelihood.
@@ -306,7 +319,7 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
         copy(w.predicted + static_cast<std::int64_t>(t) * m, w.next_state, m);
         copy(a, w.next_state, m);
         const int size = lags_at(panel, t) * w.r;
-        gather(panel, theta, w, t, size);
+        gather_means(panel, w, t, size);
         bool keeps = panel.same[t] && slot >= 0;
         bool moved = false;
         if (keeps) {
@@ -320,6 +333,7 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
         }
         if (!keeps) {
             ++slot;
+            gather_rows(panel, theta, w, t, size);
             copy(w.p + slot * mm, w.next_cov, static_cast<int>(mm));
             if (!update_cov(w, slot, size)) return false;
             moved = true;

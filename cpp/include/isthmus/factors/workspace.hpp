@@ -15,12 +15,13 @@ struct Workspace {
     // collapsed observations, component by time
     double *j_dense, *b_dense, *j_full, *row;
     // filter: per time, and per slot (times that share their covariances share a slot)
-    double *predicted, *filtered, *u, *p, *dp, *d, *log_det, *exact, *filtered_cov, *next_state, *next_cov;
+    double *predicted, *filtered, *u, *p, *dp, *d, *root, *gain, *s_root, *log_det, *exact, *filtered_cov, *next_state,
+        *next_cov;
     int *predicted_slot, *cov_slot;
     // smoother: component by time, and per slot
     double *smoothed, *cov;
     // one matrix or vector at a time
-    double *j, *b, *root, *s, *g, *pf, *x1, *x2, *n, *adjoint, *v1, *v2, *z;
+    double *j, *b, *g, *pf, *x1, *x2, *n, *adjoint, *v1, *v2, *z;
     int* z_index;
     // maximisation
     double *cells, *quarterly, *packed, *total, *block, *moments, *edge;
@@ -38,12 +39,13 @@ struct Workspace {
         const std::int64_t t = n_time, mm = static_cast<std::int64_t>(m) * m;
         j_dense = take(3 * tri * t), b_dense = take(2 * r * t), j_full = take(3 * tri), row = take(t);
         predicted = take(t * m), filtered = take(t * m), u = take(t * mc);
-        p = take(t * mm), dp = take(t * mc * m), d = take(t * mc * mc), log_det = take(t);
+        p = take(t * mm), dp = take(t * mc * m), d = take(t * mc * mc);
+        root = take(t * mc * mc), gain = take(t * mc * mc), s_root = take(t * mc * mc), log_det = take(t);
         exact = take((m + 2) * static_cast<std::int64_t>(panel.exact_start ? panel.exact_start[n_time] : 0));
         filtered_cov = keep_filtered ? take(t * mm) : nullptr;
         next_state = take(m), next_cov = take(mm);
         smoothed = take(t * m), cov = take(t * mm);
-        j = take(mc * mc), b = take(mc), root = take(mc * mc), s = take(mc * mc), g = take(mc * m);
+        j = take(mc * mc), b = take(mc), g = take(mc * m);
         pf = take(mm), x1 = take(mm), x2 = take(mm), n = take(mm), adjoint = take(2 * m);
         v1 = take(m), v2 = take(m), z = take(5 * r + 5);
         const std::int64_t cell = 3 * r * r + 4 * r + 4;
