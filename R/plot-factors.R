@@ -117,13 +117,18 @@ plot.isthmus_forecast <- function(x, y, names = NULL, ...) {
 plot.isthmus_news <- function(x, y, names = NULL, ...) {
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
-  table <- x
+  table <- x[x$kind != "reestimation" | x$impact != 0, ]
   table$series[is.na(table$series)] <- "all parameters"
   shown <- shown_rows(table, "series", names, Inf, call)
   shown <- stats::aggregate(impact ~ series + kind, shown, sum)
+  shown$series <- factor(shown$series, rev(levels(shown$series)))
+  about <- attributes(x)
+  change <- paste(format(c(about$before, about$after), digits = 3), collapse = " to ")
   ggplot2::ggplot(shown, ggplot2::aes(x = .data$impact, y = .data$series, fill = .data$kind)) +
     ggplot2::geom_col() +
-    ggplot2::labs(x = "impact on the estimate", y = NULL, fill = NULL) +
+    ggplot2::labs(
+      x = "impact", y = NULL, fill = NULL, title = sprintf("%s at %s: from %s", about$series, about$time, change)
+    ) +
     ggplot2::theme_minimal()
 }
 
