@@ -191,7 +191,9 @@ class DataProcessor:
         """Series whose augmented Dickey-Fuller test has p > 0.25; both attributes are set. Not needed by the fit."""
         from statsmodels.tsa.stattools import adfuller
 
-        bad = [str(name) for name in self.df.columns if adfuller(self.df[name])[1] > 0.25]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # statsmodels 0.15: the type of the answer will change
+            bad = [str(name) for name in self.df.columns if adfuller(self.df[name])[1] > 0.25]
         self.non_stationary_cols = bad
         self.stationary_columns = [str(name) for name in self.df.columns if name not in bad]
         return bad
