@@ -7,6 +7,9 @@
 #' @param object,x A fit of [fit_factors()].
 #' @param h How many time points ahead.
 #' @param level Level of the intervals.
+#' @param batch Which batch, where there are several.
+#' @param type `"innovations"`: one-step forecast errors divided by their standard
+#'   deviations. `"common"`: observed minus fitted.
 #' @param k Penalty per parameter.
 #' @param row.names,optional As in [as.data.frame()].
 #' @param table One of the tables below.
@@ -16,6 +19,8 @@
 #'   parameters) and `nobs`.
 #' * `AIC`, `BIC`, `nobs` (time points): named by batch.
 #' * `predict`: the table of [forecast_factors()].
+#' * `fitted`, `residuals`: a matrix, series x time, of one batch. Fitted values are
+#'   what the smoothed factors say, in units of the transformed series.
 #' * `summary`: an object that prints the engine's summary.
 #' * `as.data.frame`: a data.frame,
 #'     * `"factors"`: `batch`, `time`, `factor`, `filtered`, `filtered_sd`,
@@ -125,6 +130,29 @@ nobs.isthmus_factors <- function(object, ...) by_batch(object, "n_time")
 predict.isthmus_factors <- function(object, h = 12L, level = 0.95, ...) {
   call <- rlang::current_env()
   forecast(object, h, level, call)
+}
+
+#' @rdname isthmus_factors-methods
+#' @importFrom stats fitted
+#' @method fitted isthmus_factors
+#' @export
+fitted.isthmus_factors <- function(object, batch = NULL, ...) {
+  series_by_time(object, "fitted", batch, NULL, rlang::current_env())
+}
+
+#' @rdname isthmus_factors-methods
+#' @method residuals isthmus_factors
+#' @export
+residuals.isthmus_factors <- function(object, batch = NULL, type = "innovations", ...) {
+  series_by_time(object, "residuals", batch, type, rlang::current_env())
+}
+
+series_by_time <- function(fit, what, batch, type, call) {
+  refuse_na(list(batch = batch, type = type), call)
+  if (!is.null(batch)) batch <- as.character(batch)
+  found <- call_engine("series_values", engine_fit(fit, call), what, batch, type, .call = call)
+  dimnames(found$values) <- list(as.character(found$series), as.character(found$time))
+  found$values
 }
 
 #' @rdname isthmus_factors-methods

@@ -10,7 +10,8 @@
 #' @param data A panel: a `SummarizedExperiment` or `SingleCellExperiment` (rows =
 #'   series, columns = time points); a matrix, **series x time**; a `ts`, `mts`,
 #'   `zoo` or data.frame, **time x series**; or an AnnData held by reticulate (obs =
-#'   time points).
+#'   time points). Monthly and quarterly series together: a list with two of these,
+#'   `monthly` and `quarterly`, or a column `frequency` of `rowData(data)`.
 #' @param factors Which series share factors: a column of `rowData(data)` that names
 #'   each series' group; a named vector or list, series -> group, or series -> all
 #'   its factors (`list(gdp = c("Global", "Real"))`: then nothing is added); or a
@@ -42,7 +43,7 @@
 #'   same tables, for comparison.
 #' @param max_iter Largest number of EM iterations.
 #' @param tol Gain of the log-likelihood in one iteration at which a fit is done.
-#' @param n_workers Processes for the batches; `NULL` chooses.
+#' @param n_workers Processes for the batches; `NULL`: one.
 #' @param seed Seed of whatever is random.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
 #' @param assay Name or number of the assay, for the experiments.

@@ -5,8 +5,8 @@
 #'
 #' @param data A `SummarizedExperiment` (rows = series, columns = time points), a
 #'   matrix or `Matrix` (series x time), a `ts`, `mts`, `zoo` or data.frame (time x
-#'   series), a numeric vector (one series), or a Python object that reticulate
-#'   holds.
+#'   series), a list `monthly`, `quarterly` of two of them, a numeric vector (one
+#'   series), or a Python object that reticulate holds.
 #' @param assay Name or number of the assay, for the experiments.
 #' @param call The environment of the function that the user called.
 #' @return A list of parts (see the bridge's `_panel`), or the Python object.
@@ -23,6 +23,11 @@ wire_panel <- function(data, assay, call) {
   }
   if (stats::is.ts(data)) {
     return(wire_ts(data, call))
+  }
+  if (identical(names(data), c("monthly", "quarterly")) && !is.data.frame(data)) {
+    return(list(
+      kind = "pair", monthly = wire_panel(data$monthly, assay, call), quarterly = wire_panel(data$quarterly, assay, call)
+    ))
   }
   if (is.data.frame(data) || methods::is(data, "DataFrame")) {
     return(list(kind = "frame", frame = panel_frame(data, call)))

@@ -20,7 +20,9 @@
 #' }
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
-  if (!inherits(fit, "isthmus_factors")) check_fit(fit, call)
+  if (!inherits(fit, "isthmus_fit")) {
+    abort_input(sprintf("`fit` must be a fit of fit_glm() or fit_factors(); got %s.", class(fit)[[1L]]), call)
+  }
   # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
   own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts"))], NULL)
   call_engine(

@@ -1,17 +1,19 @@
 """Factor models in a minute: nine quarterly series of the United States, a global and two group factors, a forecast,
-and a fit for each of two eras. Writes tables to demo-output/. Run: make demo-all."""
+and a fit for each of two eras. Writes tables and plots to demo-output/. Run: make demo-all."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from anndata import AnnData
 from statsmodels.datasets import macrodata
 
-import isthmus
+import isthmus.plotting
 
+mpl.use("Agg")
 OUTPUT = Path("demo-output")
 SERIES = ["realgdp", "realcons", "realinv", "realgovt", "realdpi", "cpi", "m1", "tbilrate", "unemp"]
 NOMINAL, RATES = {"cpi", "m1", "tbilrate"}, {"tbilrate", "unemp"}
@@ -61,9 +63,11 @@ def main() -> None:
         eras = isthmus.fit_factors(adata, factors=1, batch="era")
     print(eras.table("stats")[["batch", "n_time", "log_likelihood", "n_iter", "status"]].to_string(index=False))
 
-    with step("Writing tables"):
+    with step("Writing tables and plots"):
         for name in ("factors", "loadings", "stats"):
             fit.table(name).to_csv(OUTPUT / f"factors_{name}.csv", index=False)
+        isthmus.plotting.factor_ribbons(eras).figure.savefig(OUTPUT / "factors_eras.png", dpi=150)
+        isthmus.plotting.loading_heatmap(fit).figure.savefig(OUTPUT / "factors_loadings.png", dpi=150)
     print("\n".join(str(path) for path in sorted(OUTPUT.glob("factors_*"))))
 
 

@@ -240,9 +240,11 @@ class _Experiment:
 
 
 def _panel(wire: Any) -> Any:
-    """A panel, time x series: a DataFrame, an experiment, or a Python object that R holds."""
+    """A panel, time x series: a DataFrame or two, an experiment, or a Python object that R holds."""
     if not isinstance(wire, Mapping):
         return wire
+    if wire["kind"] == "pair":
+        return _panel(wire["monthly"]), _panel(wire["quarterly"])
     if wire["kind"] == "frame":
         return _whole_columns(_frame(wire["frame"]))
     values = _quiet(np.asarray(wire["x"], dtype=float).T)
@@ -666,6 +668,13 @@ def fitted_series(fit: Any) -> dict[str, Any]:
             }
         )
     return _columns(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True))
+
+
+@_answers
+def series_values(fit: Any, what: str, batch: Any, kind: str | None) -> dict[str, Any]:
+    """Fitted values or residuals of one batch, series x time."""
+    frame = fit.fitted(batch) if what == "fitted" else fit.residuals(batch, kind)
+    return {"values": frame.to_numpy().T, "series": list(frame.columns), "time": list(frame.index)}
 
 
 @_answers

@@ -11,12 +11,19 @@ small_panel_se <- function(panel = small_panel()) {
   file <- contract("factors.json")
   SummarizedExperiment::SummarizedExperiment(
     list(values = t(panel)),
-    rowData = S4Vectors::DataFrame(factor = unlist(file$groups[colnames(panel)])),
+    rowData = S4Vectors::DataFrame(factor = unname(unlist(file$groups))),
     colData = S4Vectors::DataFrame(
       date = seq(as.Date("2001-01-01"), by = "month", length.out = nrow(panel)),
       half = rep(c("first", "second"), each = nrow(panel) / 2)
     )
   )
+}
+
+# A quarter's value in its last month
+quarterly_in_months <- function(quarterly) {
+  months <- rep(NA_real_, 60)
+  months[3 * seq_along(quarterly)] <- quarterly
+  months
 }
 
 as_sce_panel <- function(se) {
@@ -87,6 +94,42 @@ test_that("a panel means the same in every form", {
   expect_equal(logLik(fit_factors(ts(panel), factors = 1))[[1L]], logLik(reference)[[1L]])
 })
 
+test_that("sparse assays, zoo, a DataFrame, one series and AnnData are panels too", {
+  skip_if_no_engine()
+  panel <- small_panel()
+  dates <- small_panel_se()$date
+  reference <- logLik(fit_factors(t(panel), factors = 1))
+  zoo <- structure(panel, index = dates, class = "zoo")
+  fit <- fit_factors(zoo, factors = 1)
+  expect_identical(logLik(fit), reference)
+  expect_identical(as.data.frame(fit)$time[1:60], format(dates))
+  expect_identical(logLik(fit_factors(S4Vectors::DataFrame(panel), factors = 1)), reference)
+  whole <- round(panel)
+  whole[is.na(whole)] <- 0
+  sparse <- SummarizedExperiment::SummarizedExperiment(list(as(t(whole), "dgCMatrix")))
+  expect_identical(logLik(fit_factors(sparse, factors = 1)), logLik(fit_factors(t(whole), factors = 1)))
+  single <- fit_factors(panel[, "s2"], factors = 1, idiosyncratic = "iid")
+  expect_identical(as.data.frame(single, table = "loadings")$series, "series1")
+  simulate <- reticulate::import("isthmus.testing", convert = FALSE)$simulate_panel
+  adata <- simulate(40L, 4L, n_batches = 2L, seed = 1L)
+  expect_identical(nobs(fit_factors(adata, batch = "batch", time = "time")), c(batch1 = 40L, batch2 = 40L))
+})
+
+test_that("monthly and quarterly series go together", {
+  skip_if_no_engine()
+  panel <- small_panel()
+  monthly <- ts(panel[, 1:5], start = c(2001, 1), frequency = 12)
+  sums <- stats::aggregate(ts(panel[1:57, 6], start = c(2001, 1), frequency = 12), nfrequency = 4)
+  quarterly <- ts(as.matrix(sums), start = c(2001, 1), frequency = 4)
+  colnames(quarterly) <- "q"
+  fit <- fit_factors(list(monthly = monthly, quarterly = quarterly), factors = 1)
+  stats <- as.data.frame(fit, table = "stats")
+  expect_identical(c(stats$n_time, stats$n_series, stats$n_missing), c(60L, 6L, sum(is.na(panel[, 1:5])) + 41L))
+  se <- small_panel_se(cbind(panel[, 1:5], q = quarterly_in_months(quarterly)))
+  SummarizedExperiment::rowData(se)$frequency <- rep(c("monthly", "quarterly"), c(5, 1))
+  expect_equal(logLik(fit_factors(se, factors = 1, time = "date")), logLik(fit), tolerance = 1e-8)
+})
+
 test_that("a ts carries its times", {
   skip_if_no_engine()
   panel <- small_panel()
@@ -151,6 +194,21 @@ test_that("methods agree with the tables", {
   names <- c("factors", "loadings", "stats", "transition", "path", "forecast", "decomposition")
   columns <- lapply(stats::setNames(nm = names), function(name) names(as.data.frame(fit, table = name)))
   expect_snapshot(columns)
+})
+
+test_that("fitted values and residuals are series x time", {
+  skip_if_no_engine()
+  fit <- fit_small(factors = 1, batch = "half")
+  fitted <- fitted(fit, batch = "second")
+  expect_identical(dim(fitted), c(6L, 30L))
+  expect_identical(dimnames(fitted)[[1]], paste0("s", 1:6))
+  left <- residuals(fit, batch = "second", type = "common")
+  expect_equal(unname(t(small_panel()[31:60, ])), unname(fitted + left), tolerance = 1e-10)
+  innovations <- residuals(fit, batch = "first")
+  expect_lt(abs(sd(innovations, na.rm = TRUE) - 1), 0.2)
+  expect_input_error(fitted(fit), "`batch` must name one of the 2 batches; got NULL")
+  expect_input_error(residuals(fit, batch = "third"), "`batch` must be a batch of the fit; got 'third'")
+  expect_input_error(residuals(fit, batch = "first", type = "pearson"), "`type` must be 'innovations' or 'common'")
 })
 
 test_that("a fit is plain R, and comes back from disk equal to the bit", {
