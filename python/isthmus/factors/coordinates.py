@@ -17,6 +17,17 @@ def _lower(values: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
+def _factor(q: np.ndarray) -> np.ndarray:
+    """Cholesky factor; of a matrix that is singular but for rounding, that of a close neighbour."""
+    for ridge in (0.0, 1e-14, 1e-12):
+        try:
+            return np.linalg.cholesky(q + ridge * np.trace(q) * np.eye(len(q)))
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(q)
+    return np.linalg.cholesky((vectors * np.maximum(values, 1e-10 * values[-1])) @ vectors.T)
+
+
 class Coordinates:
     """Between the flat order of parameters and unconstrained coordinates of the same length."""
 
@@ -32,7 +43,7 @@ class Coordinates:
         """Coordinates of `params`."""
         x = pack(self._spec, params)
         for (where, k), q in zip(self._covs, params.innovation_cov, strict=True):
-            root = np.linalg.cholesky(q)
+            root = _factor(q)
             root[np.diag_indices(k)] = np.log(np.diag(root))
             x[where] = root[np.tril_indices(k)]
         if self._phi is not None:

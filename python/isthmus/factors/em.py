@@ -49,9 +49,10 @@ class Search:
     ) -> None:
         self.panel, self.params, self.coordinates = panel, start, Coordinates(panel.spec)
         self.max_iter, self.progress = max_iter, progress
-        self.value, self.path = -np.inf, [panel.loglike(start)]
-        self.value = self.path[0]
+        self.value = panel.loglike(start)
+        self.path = [self.value]
         self.n_iter, self.gain = 0, np.inf
+        self._ahead: Params | None = None
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
     @property
@@ -60,46 +61,51 @@ class Search:
         return self.n_iter >= self.max_iter
 
     def _count(self) -> None:
-        self.n_iter += 1
         self.path.append(self.value)
         if self.progress is not None:
             self.progress(self.n_iter)
 
     def _accept(self, params: Params, value: float) -> None:
-        self.params, self.gain, self.value = params, value - self.value, value
+        self.params, self.gain, self.value, self._ahead = params, value - self.value, value, None
 
     def em(self) -> None:
         """One ECM step."""
-        new, value = self.panel.em(self.params)
-        self.value = value
-        self._accept(new, self.panel.loglike(new))
+        new, _ = self._step(self.params)
+        value = self.panel.loglike(new)
+        if np.isfinite(value):
+            self._accept(new, value)
+        else:
+            self.gain = 0.0
         self._count()
 
     def squarem(self) -> None:
-        """Two ECM steps, the extrapolation, and a step from it where it is no worse."""
-        first, value0 = self.panel.em(self.params)
-        second, value1 = self.panel.em(first)
+        """Two ECM steps and an extrapolation along them, shortened until it is no worse than the first of them."""
+        first = self._ahead if self._ahead is not None else self._step(self.params)[0]
+        second, lowest = self._step(first)
         x0, x1, x2 = (self.coordinates.to(p) for p in (self.params, first, second))
         r, v = x1 - x0, x2 - 2 * x1 + x0
         length = max(1.0, float(np.linalg.norm(r)) / max(float(np.linalg.norm(v)), 1e-300))
-        while length > 1:
+        value, jump, ahead = -np.inf, second, None
+        while length > 1 and not value >= lowest:
             jump = self.coordinates.back(x0 + 2 * length * r + length**2 * v, second)
-            new, value = self.panel.em(jump)
-            self.n_iter += 1
-            if value >= value1:
-                break
+            ahead, value = self._step(jump)
             length = (length + 1) / 2 if length > 1.5 else 1.0
-        if length <= 1:
-            new, value = self.panel.em(second)
-        self.value = value0
-        self.n_iter += 2
-        self._accept(new if np.isfinite(value) else second, value)
-        if not np.isfinite(value):
-            self.value = self.panel.loglike(second)
+        if not value >= lowest:
+            jump = second
+            ahead, value = self._step(second)
+        if not np.isfinite(value):  # rounding took the step out of the model: stay
+            jump, ahead, value = self.params, None, self.value
+        self._accept(jump, value)
+        self._ahead = ahead  # the ECM step from here is known already
         self._count()
+
+    def _step(self, params: Params) -> tuple[Params, float]:
+        self.n_iter += 1
+        return self.panel.em(params)
 
     def score(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Gradient and curvature in coordinates, and the scaled score."""
+        self.n_iter += 1
         _, score, information = self.panel.score(self.params)
         x = self.coordinates.to(self.params)
         usable = information > 0
@@ -188,19 +194,19 @@ def maximise(
 
 
 def _accelerated(search: Search, tol: float) -> float:
-    hand_over, scaled = max(_HAND_OVER, tol), np.inf
+    """SQUAREM, then L-BFGS; again where L-BFGS stops short. It holds a first state that is a parameter ("known")."""
+    known = search.panel.spec.initial == "known"
+    hand_over, scaled = max(0.1 * _HAND_OVER if known else _HAND_OVER, tol), np.inf
     for _ in range(20):
         while search.panel.has_em and not search.exhausted:
             search.squarem()
             if search.gain < hand_over:
                 break
-        value = search.value
         scaled = search.quasi_newton(tol)
-        if search.exhausted or (abs(search.gain) < tol and scaled < SCALED_SCORE):
+        done = abs(search.gain) < tol and scaled < SCALED_SCORE
+        if done or search.exhausted or not search.panel.has_em:
             break
         hand_over = 0.1 * hand_over
-        if search.value - value < 1e-9 and not search.panel.has_em:
-            break
     return scaled
 
 

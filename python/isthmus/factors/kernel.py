@@ -77,9 +77,10 @@ class PanelFit:
     log_likelihood
         Of `params`.
     path
-        ``(n_iter,)`` log-likelihood at each iteration's start; an iteration that was not accepted repeats the last.
+        Log-likelihood at the start and after each move (a SQUAREM cycle or a quasi-Newton step; an EM step without
+        acceleration). It does not fall, but for rounding.
     n_iter, converged
-        EM steps plus scores; whether gain < tol and scaled_score < 1e-2.
+        EM steps plus scores computed; whether gain < tol and scaled_score < 1e-2.
     gain
         Log-likelihood gained by the last iteration.
     scaled_score
