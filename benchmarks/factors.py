@@ -196,7 +196,10 @@ def covid(states: int | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
         data = ad.read_h5ad(SHARED / "data" / "dfmdash_covid" / "data.h5ad")
         parts = []
         for state in list(data.obs["State"].unique())[:states]:
-            processed = DataProcessor(data[data.obs["State"] == state]).process().df
+            part = data[data.obs["State"] == state].copy()
+            logs = part.var["logdiff"].to_numpy().astype(bool)
+            part.X[:, logs] = np.where(part.X[:, logs] <= -1, np.nan, part.X[:, logs])  # dfmdash makes these 0
+            processed = DataProcessor(part).process().df
             parts.append(processed.assign(State=str(state)))
     return pd.concat(parts), data.var["factor"].astype(str).to_dict()
 

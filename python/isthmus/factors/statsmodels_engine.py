@@ -40,9 +40,10 @@ def estimate(y: np.ndarray, spec: Spec, layout: Layout, *, max_iter: int, tol: f
         warnings.simplefilter("ignore")  # statsmodels' remarks on the index; what matters is reported as `converged`
         model = _model(y[:, order], spec, layout, order)
         result = model.fit(maxiter=max_iter, tolerance=tol, disp=False)
-    params = _params(model, spec, order)
+    params = params_of(model, spec, order)
     path = np.asarray(result.mle_retvals.llf, dtype=np.float64)
-    initial = _initial(result, model, spec, order)
+    start = result.filter_results
+    initial = reordered(np.asarray(start.initial_state), np.asarray(start.initial_state_cov), model, spec, order)
     now = model._s["factors_L1"]
     filtered, smoothed = result.filter_results, result.smoother_results
     gain = float(path[-1] - path[-2]) if len(path) > 1 else np.inf
@@ -82,7 +83,7 @@ def _model(y: np.ndarray, spec: Spec, layout: Layout, order: np.ndarray) -> Any:
     )
 
 
-def _params(model: Any, spec: Spec, order: np.ndarray) -> Params:
+def params_of(model: Any, spec: Spec, order: np.ndarray) -> Params:
     """Our parameters from the matrices that the model holds after its last smoothing."""
     s, n = model._s, spec.n_series
     back = np.argsort(order)
@@ -112,11 +113,11 @@ def _params(model: Any, spec: Spec, order: np.ndarray) -> Params:
     )
 
 
-def _initial(result: Any, model: Any, spec: Spec, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of the first state in the order of `statespace.build`."""
+def reordered(
+    mean: np.ndarray, cov: np.ndarray, model: Any, spec: Spec, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of DynamicFactorMQ's state in the order of `statespace.build`."""
     theirs = _positions(model, spec, order)
-    mean = np.asarray(result.filter_results.initial_state)
-    cov = np.asarray(result.filter_results.initial_state_cov)
     there = theirs >= 0
     first, first_cov = np.zeros(len(theirs)), np.zeros((len(theirs), len(theirs)))
     first[there] = mean[theirs[there]]
