@@ -347,8 +347,9 @@ def fit_panel(
 
     panel = open_panel(y, spec)
 
-    def fit(begin: Params) -> PanelFit:
-        return maximise(panel, begin, accelerate=accelerate, max_iter=max_iter, tol=tol, progress=progress)
+    def fit(begin: Params, limit: int | None = None) -> PanelFit:
+        limit = max_iter if limit is None else min(limit, max_iter)
+        return maximise(panel, begin, accelerate=accelerate, max_iter=limit, tol=tol, progress=progress)
 
     if start is not None:
         return fit(start)
