@@ -54,7 +54,7 @@ def test_impacts_sum_to_the_change(fit, new, target, refit):
     assert table["impact"].sum() == pytest.approx(change, abs=1e-8)
     assert list(table["kind"].unique()) == ["revision", "news", "reestimation"]
     observed = target.get("time") == "2007-06"  # an observed value is what it is under any parameters
-    assert (table["impact"].iloc[-1] != 0) == (refit and not observed)
+    assert (abs(table["impact"].iloc[-1]) > 1e-12) == (refit and not observed)
 
 
 def test_rows_are_the_revised_and_the_new_values(fit, new, old):
@@ -162,6 +162,19 @@ def test_quarterly_targets_come_first(new):
     table = isthmus.factor_news(fit, mixed)
     assert table.attrs["series"] == "y4"
     assert table["impact"].sum() == pytest.approx(table.attrs["after"] - table.attrs["before"], abs=1e-8)
+
+
+def test_news_of_one_batch_of_an_anndata():
+    panel = simulate_panel(60, 4, n_batches=2, seed=1)
+    early = panel[panel.obs["time"] < panel.obs["time"].max()].copy()
+    fit = isthmus.fit_factors(early, factors=1, batch="batch", time="time")
+    table = isthmus.factor_news(fit, panel, batch="batch2")
+    assert table["kind"].tolist() == ["news"] * 4 + ["reestimation"]
+    assert table["impact"].sum() == pytest.approx(table.attrs["after"] - table.attrs["before"], abs=1e-8)
+    alone = panel[panel.obs["batch"] == "batch2"].copy()
+    np.testing.assert_array_equal(isthmus.factor_news(fit, alone, batch="batch2")["impact"], table["impact"])
+    with pytest.raises(InputError, match="`batch` must name one of the 2 batches; got None"):
+        isthmus.factor_news(fit, panel)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def read_layout(
     InputError
         Unknown columns, series or factor names; numbers that are not whole; more factors than series.
     """
-    members = _members(factors, names, var, _whole(global_factors, "global_factors", 0))
+    members = _members(factors, names, var, whole(global_factors, "global_factors", 0))
     multiplicity = _multiplicities(factor_multiplicities, members, global_factors, factors)
     orders = _orders(factor_orders, members)
     sized = sorted(members, key=lambda name: (-int(members[name].sum()), list(members).index(name)))
@@ -154,7 +154,7 @@ def _members(
         )
         raise InputError(msg)
     if isinstance(factors, (int, float, np.integer, np.floating)):
-        _whole(factors, "factors", 1)
+        whole(factors, "factors", 1)
         return {GLOBAL: np.ones(len(names), dtype=bool)}
     listed = _from_dict(factors, names) if isinstance(factors, Mapping) else _from_column(factors, names, var)
     explicit = isinstance(factors, Mapping) and any(not isinstance(value, str) for value in factors.values())
@@ -207,24 +207,24 @@ def _multiplicities(given: Any, members: dict[str, np.ndarray], global_factors: 
     numbered = isinstance(factors, (int, float, np.integer, np.floating))
     default = {name: 1 for name in members}
     if given is not None and not isinstance(given, Mapping):
-        default = dict.fromkeys(members, _whole(given, "factor_multiplicities", 1))
+        default = dict.fromkeys(members, whole(given, "factor_multiplicities", 1))
     if GLOBAL in members:
         default[GLOBAL] = int(factors) if numbered else max(int(global_factors), 1)
     if isinstance(given, Mapping):
         _check_names("factor_multiplicities", [str(name) for name in given], members)
-        default |= {str(name): _whole(value, "factor_multiplicities", 1) for name, value in given.items()}
+        default |= {str(name): whole(value, "factor_multiplicities", 1) for name, value in given.items()}
     return default
 
 
 def _orders(given: Any, members: dict[str, np.ndarray]) -> dict[tuple[str, ...], int]:
     if not isinstance(given, Mapping):
-        order = _whole(given, "factor_orders", 1)
+        order = whole(given, "factor_orders", 1)
         return {(name,): order for name in members}
     orders: dict[tuple[str, ...], int] = {}
     for key, value in given.items():
         block = tuple(str(name) for name in key) if isinstance(key, tuple) else (str(key),)
         _check_names("factor_orders", block, members)
-        orders[block] = _whole(value, "factor_orders", 1)
+        orders[block] = whole(value, "factor_orders", 1)
     listed = [name for block in orders for name in block]
     twice = [name for name in members if listed.count(name) > 1]
     if twice:
@@ -242,9 +242,10 @@ def _check_names(argument: str, given: Sequence[str], members: dict[str, np.ndar
         raise InputError(msg)
 
 
-def _whole(value: Any, argument: str, least: int) -> int:
+def whole(value: Any, argument: str, least: int) -> int:
+    """`value` as an int, where it is one: 5.0 counts."""
     good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not good or value != int(value) or value < least:
+    if not good or not np.isfinite(value) or value != int(value) or value < least:
         msg = f"`{argument}` must be a whole number, {least} or more; got {value!r}."
         raise InputError(msg)
     return int(value)

@@ -35,8 +35,8 @@ def diagnose(fit: FactorFit, lags: int = 4) -> pd.DataFrame:
     """Tests of each series' standardised innovations e_t.
 
     Ljung-Box: n (n + 2) sum_k r_k^2 / (n - k) over `lags` autocorrelations, chi-square with `lags` degrees of freedom
-    (the parameters' estimation is not allowed for). Jarque-Bera: n/6 (skewness^2 + excess kurtosis^2 / 4), chi-square
-    with 2.
+    (the parameters' estimation is not allowed for); of a quarterly series, over quarters. Jarque-Bera: n/6 (skewness^2
+    + excess kurtosis^2 / 4), chi-square with 2.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def diagnose(fit: FactorFit, lags: int = 4) -> pd.DataFrame:
     for text, one in fitted_batches(fit):
         errors = standardised_innovations(one)
         for i, name in enumerate(one.names):
-            e = errors[:, i]
+            e = errors[~np.isnan(errors[:, i]), i] if one.spec.quarterly[i] else errors[:, i]
             box, bera = _ljung_box(e, int(lags)), _jarque_bera(e[~np.isnan(e)])
             rows.append(
                 {

@@ -16,7 +16,7 @@ from isthmus.data.panel import Panel, read_panel, split_panel
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.factors import batches as runs
-from isthmus.factors.blocks import Layout, read_layout
+from isthmus.factors.blocks import Layout, read_layout, whole
 from isthmus.factors.result import FactorFit
 from isthmus.progress import Progress
 
@@ -143,7 +143,7 @@ def fit_factors(
         engine=engine,
         max_iter=max_iter,
         tol=tol,
-        seed=int(seed),
+        seed=whole(seed, "seed", 0),
     )
     panel = read_panel(data, batch=batch, time=time, transform=transform, columns=columns)
     layout = read_layout(
@@ -161,7 +161,8 @@ def fit_factors(
     if options.engine == "isthmus":
         fits = runs.align(fits)
     _warn(fits)
-    return FactorFit(tuple(fits), panel.names, layout, _settings(options, panel, layout))
+    named = {name: value if isinstance(value, str) else None for name, value in (("batch", batch), ("time", time))}
+    return FactorFit(tuple(fits), panel.names, layout, _settings(options, panel, layout) | {"columns": named})
 
 
 def _run(
@@ -189,16 +190,13 @@ def _options(**given: Any) -> runs.Options:
                 + did_you_mean(str(given[argument]), allowed)
             )
             raise InputError(msg)
-    max_iter, tol = given["max_iter"], given["tol"]
-    if isinstance(max_iter, bool) or max_iter != int(max_iter) or max_iter < 1:
-        msg = f"`max_iter` must be a whole number, 1 or more; got {max_iter!r}."
-        raise InputError(msg)
+    max_iter, tol = whole(given["max_iter"], "max_iter", 1), given["tol"]
     if not (isinstance(tol, (int, float)) and 0 < tol < np.inf):
         msg = f"`tol` must be a positive number; got {tol!r}."
         raise InputError(msg)
     if given["engine"] == "statsmodels":
         given["initial"] = "known"  # DynamicFactorMQ's EM has no other
-    return runs.Options(**(given | {"max_iter": int(max_iter), "tol": float(tol)}))
+    return runs.Options(**(given | {"max_iter": max_iter, "tol": float(tol)}))
 
 
 def _refuse_single(panel: Panel, options: runs.Options) -> None:
@@ -213,10 +211,7 @@ def _refuse_single(panel: Panel, options: runs.Options) -> None:
 def _workers(n_workers: int | None) -> int:
     if n_workers is None:
         return 1
-    if isinstance(n_workers, bool) or n_workers != int(n_workers) or n_workers < 1:
-        msg = f"`n_workers` must be a whole number, 1 or more, or None; got {n_workers!r}."
-        raise InputError(msg)
-    return min(int(n_workers), os.cpu_count() or 1)
+    return min(whole(n_workers, "n_workers", 1), os.cpu_count() or 1)
 
 
 def _warn(fits: list[BatchFit]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +62,8 @@ def factor_news(
         The target. None: the first quarterly series, else the first series; the last time of `new_data`. A later time
         is allowed where times can be continued.
     batch
-        Which batch's fit, where there are several; `new_data` then holds this batch alone.
+        Which batch's fit, where there are several; `new_data` then has the same column of batches, or holds this one
+        alone.
     refit
         Fit `new_data` with the old fit's options, for the reestimation row.
 
@@ -104,16 +105,26 @@ def _initial(one: Fitted) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _read_new(new_data: Any, fit: FactorFit, one: Fitted) -> BatchPanel:
-    panel = read_panel(new_data, transform="none")
-    lacking = [name for name in one.names if name not in panel.names]
+    """The new values of the fit's series, transformed as they were; of the fit's batch, where `new_data` names it."""
+    there = {
+        str(name) for name in [*getattr(new_data, "columns", ()), *getattr(new_data, "obs", pd.DataFrame()).columns]
+    }
+    columns = {key: name for key, name in fit.settings["columns"].items() if name in there}
+    lacking = [name for name in one.names if name not in read_panel(new_data, transform="none", **columns).names]
     if lacking:
         msg = f"`new_data` must have every series of the fit; it lacks {', '.join(lacking[:5])}."
         raise InputError(msg)
-    panel = read_panel(
-        new_data, columns=one.names, transform={name: fit.settings["transforms"][name] for name in one.names}
+    transforms = {name: fit.settings["transforms"][name] for name in one.names}
+    panel = read_panel(new_data, columns=one.names, transform=transforms, **columns)
+    parts = {text: (label, text, rows) for label, text, rows in split_panel(panel)}
+    own = next(batch.text for batch in fit.batches if batch.fitted is one)
+    if len(parts) > 1 and own not in parts:
+        msg = f"`new_data` must hold the batch '{own}'; got {', '.join(list(parts)[:5])}."
+        raise InputError(msg)
+    label, text, rows = parts[own] if own in parts else next(iter(parts.values()))
+    return batch_panel(
+        replace(panel, values=panel.values[rows], times=panel.times[rows]), label, text, np.arange(len(rows))
     )
-    label, text, rows = split_panel(panel)[0]
-    return batch_panel(panel, label, text, rows)
 
 
 def _on_one_axis(one: Fitted, fresh: BatchPanel, series: str | None, time: Any) -> _Vintages:
