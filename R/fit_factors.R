@@ -120,7 +120,7 @@ kept_labels <- function(x) {
 #' @param h How many time points ahead.
 #' @param level Level of the intervals.
 #' @param new_data The panel with more or revised values, in a form that
-#'   [fit_factors()] takes; it holds one batch.
+#'   [fit_factors()] takes. Where `batch` and `time` were columns, it has them too.
 #' @param series,time The estimate that is explained: of which series (`NULL`: the
 #'   first quarterly one, else the first), at what time (`NULL`: the last).
 #' @param batch Which batch of the old fit, where it has several.
@@ -172,19 +172,13 @@ factor_news <- function(old_fit, new_data, series = NULL, time = NULL, batch = N
   check_factor_fit(old_fit, "old_fit", call)
   refuse_na(list(series = series, time = time, batch = batch, refit = refit, assay = assay), call)
   news <- call_engine(
-    "factor_news", engine_fit(old_fit, call), wire_panel(new_data, assay, call), named_labels(old_fit$labels),
+    "factor_news", engine_fit(old_fit, call), wire_panel(new_data, assay, call),
     series = series, time = wire_number(panel_column(time)), batch = wire_number(panel_column(batch)), refit = refit,
     .call = call
   )
   table <- unwire_table(news$columns, class = "isthmus_news")
   for (name in names(news$about)) attr(table, name) <- news$about[[name]]
   table
-}
-
-# The labels that were columns of the data: the new data have them too.
-named_labels <- function(labels) {
-  columns <- Filter(function(label) is.character(label) && length(label) == 1L, labels)
-  if (length(columns)) columns else reticulate::dict()
 }
 
 #' @rdname forecast_factors

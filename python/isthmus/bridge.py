@@ -684,22 +684,10 @@ def forecast_factors(fit: Any, h: Any, *, level: float = 0.95) -> dict[str, Any]
 
 
 @_answers
-def factor_news(fit: Any, panel: Any, labels: Wire, **target: Any) -> dict[str, Any]:
-    """The table of news as columns, and what it is about; `labels` are the columns that held the old fit's labels."""
-    table = isthmus.factor_news(fit, _indexed(_panel(panel), labels), **target)
+def factor_news(fit: Any, panel: Any, **target: Any) -> dict[str, Any]:
+    """The table of news as columns, and which estimate it is about."""
+    table = isthmus.factor_news(fit, _panel(panel), **target)
     return {"columns": _columns(table), "about": _plain(table.attrs)}
-
-
-def _indexed(panel: Any, labels: Wire) -> Any:
-    """The panel with its times as the index, where a column holds them, and without a column of batches."""
-    frame = panel.obs if isinstance(panel, _Experiment) else panel
-    if not isinstance(frame, pd.DataFrame):
-        return panel
-    names = [name for name in (labels.get("time"), labels.get("batch")) if name in frame.columns]
-    if labels.get("time") in names:
-        frame = frame.set_axis(pd.Index(frame[labels["time"]].to_numpy()), axis=0)
-    frame = frame.drop(columns=names)
-    return replace(panel, obs=frame) if isinstance(panel, _Experiment) else frame
 
 
 @_answers

@@ -91,3 +91,16 @@ def test_na_of_r_is_missing_and_nothing_else(panel):
     read = bridge._panel(wire)
     assert np.isnan(read["y1"][-3:]).all()
     assert np.isfinite(np.fmin.reduce(read["y1"].to_numpy()))
+
+
+def test_news_of_a_refit_know_the_columns_of_batches_and_times():
+    adata = simulate_panel(40, 5, n_batches=2, seed=4)
+    frame = pd.DataFrame(adata.X, columns=adata.var_names).assign(
+        b=adata.obs["batch"].to_numpy(), t=adata.obs["time"].to_numpy()
+    )
+    last = frame["t"] == frame["t"].max()
+    fit = isthmus.fit_factors(frame[~last], factors=1, batch="b", time="t")
+    news = isthmus.factor_news(fit, frame, batch="batch2", time="2003-05-01", refit=True)
+    assert news["impact"].sum() == pytest.approx(news.attrs["after"] - news.attrs["before"], abs=1e-8)
+    assert news["kind"].tolist() == ["news"] * 5 + ["reestimation"]
+    assert abs(news["impact"].iloc[-1]) > 1e-6

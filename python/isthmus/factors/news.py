@@ -85,7 +85,7 @@ def factor_news(
     scale = one.sd[vintages.target[1]]
     level = one.mean[vintages.target[1]]
     before, after = (level + scale * _expect(y, model, vintages.target) for y in (vintages.old, vintages.new))
-    again = _refitted(old_fit, new_data, vintages, one.names[vintages.target[1]]) - after if refit else 0.0
+    again = _refitted(old_fit, one, new_data, vintages) - after if refit else 0.0
     table = _table(vintages, one, revisions * scale, news * scale, again)
     table.attrs = {
         "series": one.names[vintages.target[1]],
@@ -106,10 +106,7 @@ def _initial(one: Fitted) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _read_new(new_data: Any, fit: FactorFit, one: Fitted) -> BatchPanel:
     """The new values of the fit's series, transformed as they were; of the fit's batch, where `new_data` names it."""
-    there = {
-        str(name) for name in [*getattr(new_data, "columns", ()), *getattr(new_data, "obs", pd.DataFrame()).columns]
-    }
-    columns = {key: name for key, name in fit.settings["columns"].items() if name in there}
+    columns = _label_columns(new_data, fit)
     lacking = [name for name in one.names if name not in read_panel(new_data, transform="none", **columns).names]
     if lacking:
         msg = f"`new_data` must have every series of the fit; it lacks {', '.join(lacking[:5])}."
@@ -125,6 +122,14 @@ def _read_new(new_data: Any, fit: FactorFit, one: Fitted) -> BatchPanel:
     return batch_panel(
         replace(panel, values=panel.values[rows], times=panel.times[rows]), label, text, np.arange(len(rows))
     )
+
+
+def _label_columns(new_data: Any, fit: FactorFit) -> dict[str, Any]:
+    """The columns of batches and times that the old fit was given, where `new_data` has them."""
+    there = {
+        str(name) for name in [*getattr(new_data, "columns", ()), *getattr(new_data, "obs", pd.DataFrame()).columns]
+    }
+    return {key: name for key, name in fit.settings["columns"].items() if name in there}
 
 
 def _on_one_axis(one: Fitted, fresh: BatchPanel, series: str | None, time: Any) -> _Vintages:
@@ -254,7 +259,7 @@ def _gains(seen: np.ndarray, model: StateSpace, target: tuple[int, int]) -> list
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _refitted(old_fit: FactorFit, new_data: Any, vintages: _Vintages, target: str) -> float:
+def _refitted(old_fit: FactorFit, old: Fitted, new_data: Any, vintages: _Vintages) -> float:
     """The target's expectation from a fit of the new data with the old options."""
     from isthmus.factors.fit import fit_factors
 
@@ -275,14 +280,16 @@ def _refitted(old_fit: FactorFit, new_data: Any, vintages: _Vintages, target: st
         transform=settings["transforms"],
         columns=names,
         **{name: settings[name] for name in kept},
+        **_label_columns(new_data, old_fit),
     )
-    one = new_fit.one()
+    text = next(batch.text for batch in old_fit.batches if batch.fitted is old)
+    one = new_fit.one(text if len(new_fit.batches) > 1 else None)
     model = build(one.estimate.params, one.spec, noise_in_state=True, initial=_initial(one))
     texts = list(time_text(vintages.times))
     ahead = len(texts) - 1 - texts.index(time_text(one.times)[-1])
     y = np.vstack([one.y, np.full((ahead, one.y.shape[1]), np.nan)])
     position = len(y) - len(texts) + vintages.target[0]
-    series = one.names.index(target)
+    series = one.names.index(old.names[vintages.target[1]])
     return float(one.mean[series] + one.sd[series] * _expect(y, model, (position, series)))
 
 
