@@ -383,3 +383,13 @@ test_that("what cannot be fitted is explained", {
     test_glm(fit, "s1")
   })
 })
+
+test_that("conditions carry the user's call", {
+  skip_if_no_engine()
+  se <- small_panel_se()
+  error <- expect_input_error(fit_factors(se, factors = 7))
+  expect_identical(as.character(conditionCall(error)[[1L]]), "fit_factors")
+  warning <- expect_warning(fit_factors(se, factors = 1, max_iter = 1), class = "isthmus_convergence_warning")
+  expect_match(conditionMessage(warning), "did not converge")
+  expect_identical(as.character(warning$call[[1L]]), "fit_factors")
+})
