@@ -25,9 +25,8 @@ wire_panel <- function(data, assay, call) {
     return(wire_ts(data, call))
   }
   if (identical(names(data), c("monthly", "quarterly")) && !is.data.frame(data)) {
-    return(list(
-      kind = "pair", monthly = wire_panel(data$monthly, assay, call), quarterly = wire_panel(data$quarterly, assay, call)
-    ))
+    parts <- lapply(as.list(data), wire_panel, assay = assay, call = call)
+    return(c(list(kind = "pair"), parts))
   }
   if (is.data.frame(data) || methods::is(data, "DataFrame")) {
     return(list(kind = "frame", frame = panel_frame(data, call)))
