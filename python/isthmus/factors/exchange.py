@@ -29,6 +29,8 @@ _PAIRS = 4
 # Every start gets this many iterations; the best of them go on.
 _TRIAL = 8
 _FINALISTS = 2
+# ... so far: a finalist that has not overtaken the fit by then is given up, the best one that has is fitted to the end.
+_CHASE = 60
 
 
 def _standard(x: np.ndarray) -> np.ndarray:
@@ -74,11 +76,11 @@ def exchange_factors(panel: CompiledPanel, found: PanelFit, fit: Callable[[Param
             return found
         starts = [params_from_factors(panel.y, panel.spec, factors) for factors in _candidates(panel, found)]
         tried = sorted((fit(start, _TRIAL) for start in starts), key=lambda trial: -trial.log_likelihood)
-        others = [fit(trial.params, None) for trial in tried[:_FINALISTS]]
+        others = [fit(trial.params, _CHASE) for trial in tried[:_FINALISTS]]
         best = max(others, key=lambda other: other.log_likelihood, default=found)
         if not best.log_likelihood > found.log_likelihood + _BETTER:
             return found
-        found = best
+        found = best if best.converged else fit(best.params, None)
     return found
 
 
