@@ -201,7 +201,9 @@ def covid(states: int | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
             part.X[:, logs] = np.where(part.X[:, logs] <= -1, np.nan, part.X[:, logs])  # dfmdash makes these 0
             processed = DataProcessor(part).process().df
             parts.append(processed.assign(State=str(state)))
-    return pd.concat(parts), data.var["factor"].astype(str).to_dict()
+    frame = pd.concat(parts)
+    groups = data.var["factor"].astype(str).to_dict()
+    return frame, {name: group for name, group in groups.items() if name in frame}
 
 
 def dfmdash_way(frame: pd.DataFrame, groups: dict[str, str]) -> tuple[float, list[float]]:

@@ -53,7 +53,8 @@ def test_impacts_sum_to_the_change(fit, new, target, refit):
     change = table.attrs["after"] - table.attrs["before"]
     assert table["impact"].sum() == pytest.approx(change, abs=1e-8)
     assert list(table["kind"].unique()) == ["revision", "news", "reestimation"]
-    observed = target.get("time", "2007-06") == "2007-06" and target.get("series") != "y4"  # an observed value is what it is under any parameters
+    # An observed value is what it is under any parameters.
+    observed = target.get("time", "2007-06") == "2007-06" and target.get("series") != "y4"
     assert (abs(table["impact"].iloc[-1]) > 1e-12) == (refit and not observed)
 
 
