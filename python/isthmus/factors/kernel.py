@@ -354,4 +354,5 @@ def fit_panel(
     if start is not None:
         return fit(start)
     found = fit(start_params(panel.y, spec))
-    return exchange_factors(panel, found, fit) if isinstance(panel, CompiledPanel) else found
+    # Where `max_iter` did not suffice there is often no maximum to compare (a variance on its way to zero).
+    return exchange_factors(panel, found, fit) if isinstance(panel, CompiledPanel) and found.converged else found
