@@ -121,7 +121,12 @@ class FactorEngine {
         double value = 0;
         const bool ok = kernel_.score(panel_, params(theta), doubles_.data(), ints_.data(), score.mutable_data(),
                                       information.mutable_data(), &value);
-        return {ok ? value : minus_infinity(), score, information};
+        if (!ok) {
+            std::fill_n(score.mutable_data(), n_flat_, std::numeric_limits<double>::quiet_NaN());
+            std::fill_n(information.mutable_data(), n_flat_, 0.0);
+            value = minus_infinity();
+        }
+        return {value, score, information};
     }
 
     py::dict smooth(const Arrays& theta) {

@@ -37,10 +37,11 @@ def pca_factors(y: np.ndarray, spec: Spec) -> np.ndarray:
     for j in range(spec.n_factors):
         monthly = spec.loads[:, j] & ~spec.quarterly
         own = np.flatnonzero(monthly if monthly.any() else spec.loads[:, j])
-        if not len(own):
-            continue
-        factors[:, j], projection = first_component(rest[:, own])
-        rest[:, own] -= projection
+        if len(own):
+            factors[:, j], projection = first_component(rest[:, own])
+            rest[:, own] -= projection
+        if factors[:, j].std() < 1e-6:  # nothing is left of these series: any small factor, so that nothing is singular
+            factors[:, j] = np.random.default_rng(j).normal(0, 0.1, len(y))
     return factors
 
 
@@ -76,7 +77,7 @@ def _var(x: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
         coef = 0.95 * coef
     rest = x[order:] - past @ coef.T
     cov = rest.T @ rest / len(rest)
-    cov += 1e-6 * max(np.trace(cov) / k, 1e-6) * np.eye(k)
+    cov += 1e-3 * np.diag(x.var(axis=0))  # a VAR that fits a short sample perfectly leaves nothing
     return coef.reshape(k, order, k).transpose(1, 0, 2), cov
 
 
