@@ -27,6 +27,7 @@ add_results <- function(x, fit, prefix = "isthmus_") {
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  check_text(prefix, "prefix", call)
   if (inherits(fit, "isthmus_factors")) {
     return(add_factors(x, fit, prefix, call))
   }

@@ -154,7 +154,7 @@ call_engine <- function(name, ..., .call) {
 
 # reticulate 1.28 delivers about one Ctrl-C in three as an ordinary error with this text.
 let_interrupts_pass <- function(expression) {
-  interrupted <- "Unknown exception occurred|KeyboardInterrupt"
+  interrupted <- "Unknown exception occurred|Caught an unknown exception|KeyboardInterrupt"
   tryCatch(expression, error = function(e) {
     if (grepl(interrupted, conditionMessage(e))) rlang::interrupt()
     rlang::cnd_signal(e)

@@ -23,6 +23,7 @@ save_fit <- function(fit, path, overwrite = FALSE) {
   if (!inherits(fit, "isthmus_fit")) {
     abort_input(sprintf("`fit` must be a fit of fit_glm() or fit_factors(); got %s.", class(fit)[[1L]]), call)
   }
+  check_text(path, "path", call)
   # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
   own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts"))], NULL)
   call_engine(
@@ -36,6 +37,7 @@ save_fit <- function(fit, path, overwrite = FALSE) {
 #' @export
 load_fit <- function(path) {
   call <- rlang::current_env()
+  check_text(path, "path", call)
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
   own <- as.raw(unwire_vector(loaded$own))
   kept <- if (length(own)) unserialize(own) else list()

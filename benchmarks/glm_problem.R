@@ -2,7 +2,9 @@
 # The arrays of a cells x genes CSR matrix are those of a genes x cells dgCMatrix.
 read_problem <- function(folder) {
   shape <- jsonlite::fromJSON(file.path(folder, "shape.json"))
-  numbers <- function(name, type, n, size) readBin(file.path(folder, paste0(name, ".bin")), type, n, size = size, endian = "little")
+  numbers <- function(name, type, n, size) {
+    readBin(file.path(folder, paste0(name, ".bin")), type, n, size = size, endian = "little")
+  }
   counts <- Matrix::sparseMatrix(
     i = numbers("indices", "integer", shape$nnz, 4L), p = numbers("indptr", "integer", shape$n_cells + 1L, 4L),
     x = numbers("data", "double", shape$nnz, 8L), dims = c(shape$n_genes, shape$n_cells), index1 = FALSE

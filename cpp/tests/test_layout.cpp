@@ -51,3 +51,13 @@ TEST_CASE("waiting threads report an interrupt and stop the workers") {
     CHECK_FALSE(isthmus::run_threads(2, stop, work, [] { return true; }));
     CHECK(stop);
 }
+
+TEST_CASE("an exception out of the wait stops and joins the workers before it goes on") {
+    std::atomic<bool> stop{false};
+    auto work = [&](int) {
+        while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    auto throws = []() -> bool { throw std::runtime_error("handler"); };
+    CHECK_THROWS_WITH(isthmus::run_threads(2, stop, work, throws), "handler");
+    CHECK(stop);
+}

@@ -35,8 +35,7 @@ void check_close(const Rising& got, const Rising& want, double count) {
 
 TEST_CASE("whole counts agree with the sums that define them") {
     for (double a : {1e-12, 1e-6, 1e-3, 0.1, 1.0, 50.0, 1e6})
-        for (int y : {1, 2, 3, 31, 32, 33, 100, 5000})
-            check_close(rising_entry(y, a), by_terms(y, a), y);
+        for (int y : {1, 2, 3, 31, 32, 33, 100, 5000}) check_close(rising_entry(y, a), by_terms(y, a), y);
 }
 
 TEST_CASE("fractional counts agree with Gamma functions and lie between whole ones") {

@@ -70,7 +70,7 @@ step("Writing the tables and the volcano plot", {
   utils::write.csv(as.data.frame(fit, table = "genes"), file.path(output, "genes.csv"), row.names = FALSE)
   named <- test
   named$gene <- symbol_of(test$gene)
-  volcano <- plot(named, label = 8) +
+  volcano <- plot(named, n_labels = 8) +
     ggplot2::labs(title = "Men against women, 85 people", x = "log2 fold change (men / women)")
   ggplot2::ggsave(file.path(output, "volcano.png"), volcano, width = 7, height = 5, dpi = 150, bg = "white")
 })

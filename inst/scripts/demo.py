@@ -13,6 +13,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import isthmus
+from isthmus.plotting import volcano
 
 mpl.use("Agg")
 DATA = Path(__file__).parents[1] / "extdata" / "human_gender"
@@ -72,19 +73,11 @@ def show_top(test: pd.DataFrame, n: int = 10) -> None:
     print(shown.to_string(index=False))
 
 
-def volcano(test: pd.DataFrame, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    kept = test[test["pval"].notna()]
-    height = -np.log10(kept["pval"].clip(lower=np.finfo(float).tiny))
-    figure, axes = plt.subplots(figsize=(7, 5))
-    axes.scatter(kept["log2fc"], height, s=5, c=np.where(kept["padj"] < 0.05, "#b2182b", "0.6"))
-    for gene, x, y in zip(kept["gene"], kept["log2fc"], height, strict=True):
-        if gene in Y_LINKED:
-            axes.annotate(Y_LINKED[gene], (x, y), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8)
-    axes.set(xlabel="log2 fold change (men / women)", ylabel="-log10 p-value", title="Men against women, 85 people")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+def save_volcano(test: pd.DataFrame, path: Path) -> None:
+    named = test.assign(gene=test["gene"].replace(Y_LINKED))
+    axes = volcano(named, n_labels=8)
+    axes.set(title="Men against women, 85 people", xlabel="log2 fold change (men / women)")
+    axes.figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -111,7 +104,7 @@ def main() -> None:
         test.to_csv(OUTPUT / "test_group.csv", index=False)
         fit.table("coefficients").to_csv(OUTPUT / "coefficients.csv", index=False)
         fit.table("genes").to_csv(OUTPUT / "genes.csv", index=False)
-        volcano(test, OUTPUT / "volcano.png")
+        save_volcano(test, OUTPUT / "volcano.png")
     print("\n".join(str(path) for path in sorted(OUTPUT.iterdir())))
 
     # A design that fails: suppose that two plates held the women's samples only, and two the men's.

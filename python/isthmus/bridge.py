@@ -35,6 +35,7 @@ from isthmus.data import panel as panel_module
 from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
 from isthmus.glm import constraints as constraints_module
 from isthmus.glm import kernel
+from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
 from isthmus.glm.result import GlmFit
@@ -46,16 +47,31 @@ Wire = Mapping[str, Any]  # a named list of R
 # Phrases of the engine's texts that name a Python thing, as an R user has it.
 _IN_R = (
     (re.compile(r"`adata\.var_names_make_unique\(\)`"), "`make.unique(rownames(data))`"),
+    (
+        re.compile(r"The row names of (`size_factors`|`offset`)(.*)`\.reset_index\(drop=True\)`"),
+        r"The names of \1\2`unname()`",
+    ),
     (re.compile(r"`\.reset_index\(drop=True\)`"), "`rownames(cell_data) <- NULL`"),
     (re.compile(r"`as_categorical=\['([^']*)'\]`"), r'`as_categorical = "\1"`'),
     (re.compile(r"`data\.T`"), "`t(data)`"),
     (re.compile(r"\ba DataFrame\b"), "a data.frame"),
+    (
+        re.compile(r"per cell and gene \((\d+) x (\d+)\); got (\d+) x (\d+)"),
+        r"per gene and cell (\2 x \1); got \4 x \3",
+    ),
+    (re.compile(r"per cell and gene \((\d+) x (\d+)\)"), r"per gene and cell (\2 x \1)"),
     (re.compile(r"\(nan in cell"), "(NA in cell"),
     (re.compile(r"\(inf in cell"), "(Inf in cell"),
     (re.compile(r"`name` must be one of the fit's tables"), "`table` must be one of the fit's tables"),
     (re.compile(r"\ba dict\b"), "a named list"),
     (re.compile(r"' is object\."), "' is text."),
     (re.compile(r"idiosyncratic='iid'"), '`idiosyncratic = "iid"`'),
+    (re.compile(r"`layer`"), "`assay`"),
+    (re.compile(r"overwrite=True"), "overwrite = TRUE"),
+    (
+        re.compile(r"coefficients x genes \((\d+) x (\d+)\)(.*; got) (\d+) x (\d+)"),
+        r"genes x coefficients (\2 x \1)\3 \5 x \4",
+    ),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 # A matrix of R is genes x cells. The engine, which sees it the other way round, counts rows and columns so.
@@ -123,6 +139,16 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _INT32_MAX else value
 
 
+def _labelled(wire: Any) -> Any:
+    """Numbers, as a Series or DataFrame where R had names on them; everything else as it is."""
+    if not isinstance(wire, Mapping) or wire.get("kind") != "labelled":
+        return wire
+    values, rows = np.asarray(wire["values"], dtype=float), _names(wire.get("rows"))
+    if values.ndim == 1:
+        return pd.Series(values, index=rows)
+    return pd.DataFrame(values, index=rows, columns=_names(wire.get("columns")))
+
+
 def _column(wire: Wire) -> pd.Series | pd.Categorical | np.ndarray:
     """One column of cell data: numbers as they are, factors and text as codes (-1 = NA) and levels."""
     if wire["kind"] == "number":
@@ -165,9 +191,13 @@ def _matrix(wire: Wire) -> Any:
 def _counts(
     wire: Any, cell_data: Wire | None, gene_names: Any = None, layer: str | None = None
 ) -> counts_module.Counts:
-    """Counts with the checks of ``read_counts``; `wire` is a named list of slots, or a Python object that R holds."""
-    given = None if gene_names is None else np.array(_strings(gene_names), dtype=object)
-    if not isinstance(wire, Mapping):
+    """Counts with the checks of ``read_counts``; `wire` is a named list of slots, or a Python object that R holds.
+
+    `gene_names` are names with their mask, as in `_names`.
+    """
+    given = _names(gene_names)
+    if not isinstance(wire, Mapping) or "dim" not in wire:
+        given = given[0] if given is not None and len(given) == 1 else given  # a column of var
         frame = None if cell_data is None else _frame(cell_data)
         return counts_module.read_counts(wire, layer=layer, cell_data=frame, gene_names=given)
     # Names of the cells and the cell data travel as one frame, which is what a bare matrix can have beside it.
@@ -216,7 +246,7 @@ def _checked_frame(wire: Wire, index: np.ndarray | None, argument: str) -> pd.Da
     index = index if index is not None and len(index) == wire["n"] else None
     frame = _frame(wire, index)
     for name in frame.columns:
-        formulas._refuse_missing(frame[name], name, argument, index)
+        formulas.refuse_missing(frame[name], name, argument, index)
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             formulas.check_levels(frame[name].array, name, argument=argument, language="r")
     return frame
@@ -380,14 +410,21 @@ def info() -> dict[str, Any]:
 
 
 @_answers
-def cell_columns(data: Any, names: Any = None) -> dict[str, Any] | None:
-    """Columns of the cell data (``obs``) of a Python object that R holds: those of `names` that exist, or all."""
+def cell_columns(data: Any, names: Any = None) -> dict[str, Any]:
+    """The cells of a Python object that R holds: their number, their names (None where they have none), and the columns
+    of ``obs``: those of `names` that exist, or all."""
     obs = getattr(data, "obs", None)
     if not isinstance(obs, pd.DataFrame):
-        return None
+        shape = getattr(data, "shape", ()) or (0,)
+        index = data.index if isinstance(data, pd.DataFrame) else getattr(data, "obs_names", None)
+        rows = None
+        if isinstance(index, pd.Index) and not pd.api.types.is_integer_dtype(index):
+            rows = [str(name) for name in index]
+        return {"columns": {}, "n": int(shape[0]), "rows": rows, "all": []}
     wanted = obs.columns if names is None else [name for name in _strings(names) if name in obs.columns]
     return {
         "columns": _columns(obs[list(wanted)]),
+        "n": len(obs),
         "rows": [str(name) for name in obs.index],
         "all": list(map(str, obs.columns)),
     }
@@ -406,9 +443,11 @@ def fit_glm(
     layer: str | None = None,
     as_numeric: Any = None,
     as_categorical: Any = None,
+    offset: Any = None,
+    formula_offset: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Fit, and return the engine's fit beside its plain state."""
+    """Fit, and return the engine's fit beside its plain state. `formula_offset`: R's offset() terms, per cell."""
     read = _counts(counts, cell_data, gene_names, layer)
     _check_types(read.cell_data, _strings(as_numeric), _strings(as_categorical))
     fit = isthmus.fit_glm(
@@ -417,9 +456,19 @@ def fit_glm(
         dispersion_design=_design(dispersion_design, read, "dispersion_design"),
         constraints=_constraints(constraints),
         dispersion_constraints=_constraints(dispersion_constraints),
-        **{name: _number(value) for name, value in options.items()},
+        offset=_with_terms(_labelled(offset), formula_offset, read),
+        **{name: _labelled(_number(value)) for name, value in options.items()},
     )
     return _both(fit)
+
+
+def _with_terms(offset: Any, terms: Any, counts: counts_module.Counts) -> Any:
+    """An offset and what offset() terms of a formula add to it in each cell."""
+    if terms is None:
+        return offset
+    own, by_gene = read_offset(offset, counts)
+    added = np.asarray(terms, dtype=float)
+    return own + added if by_gene is None else by_gene + added[:, None]
 
 
 def _check_types(cell_data: pd.DataFrame | None, as_numeric: tuple[str, ...], as_categorical: tuple[str, ...]) -> None:
@@ -485,7 +534,7 @@ def unknown_columns(names: Any, available: Any, argument: str) -> None:
 @_answers
 def known_levels(values: Any, name: str, levels: Any) -> None:
     """Refuse levels that the fit has not seen."""
-    design_module._known_levels(pd.Series(_strings(values), dtype=object), name, _strings(levels))
+    design_module.known_levels(pd.Series(_strings(values), dtype=object), name, _strings(levels))
 
 
 @_answers
@@ -496,7 +545,7 @@ def match_cells(rows: Wire, cells: Wire, genes: Wire | None) -> np.ndarray:
     if wanted is not None and gene_names is not None:
         frame = pd.DataFrame(index=labels)
         with _orientation_of_r():
-            counts_module._refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)
+            counts_module.refuse_transposed(len(wanted), len(gene_names), wanted, gene_names, frame, None)
     order = counts_module.match_rows(labels, wanted, argument="cell_data")
     return np.arange(len(labels))[order].astype(np.int32)
 
@@ -534,7 +583,7 @@ def restore(state: Wire, kind: str = "GlmFit") -> Any:
 @_answers
 def test_glm(fit: GlmFit, **options: Any) -> dict[str, Any]:
     """Test a fit; the table as columns."""
-    return _columns(isthmus.test_glm(fit, **{name: _number(value) for name, value in options.items()}))
+    return _columns(isthmus.test_glm(fit, **{name: _labelled(_number(value)) for name, value in options.items()}))
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*
@@ -561,6 +610,7 @@ def covariance(fit: GlmFit, gene: float, information: str = "expected") -> np.nd
 @_answers
 def predict(fit: GlmFit, designs: Wire | None, *, type: str = "mean", **options: Any) -> np.ndarray:
     """Predictions, genes x cells; `designs` holds both designs of new cells, or is None for the fit's own cells."""
+    options = {key: _labelled(value) for key, value in options.items()}
     if designs is None:
         return fit.predict(type=type, **options).to_numpy().T
     name, part = ("dispersion", fit.dispersion_model) if type == "dispersion" else ("mean", fit.mean_model)
@@ -579,6 +629,7 @@ def residuals(
     fit: GlmFit, counts: Any, cell_data: Wire | None, *, layer: str | None = None, **options: Any
 ) -> np.ndarray:
     """Residuals, genes x cells."""
+    options = {name: _labelled(value) for name, value in options.items()}
     return fit.residuals(_counts(counts, cell_data, None, layer), **options).to_numpy().T
 
 

@@ -19,7 +19,8 @@ interrupts <- function(where, times = 20L) {
     "  cat('RESULT', if (waited > 1.6) 'late' else how, '\\n')",
     "}"
   ))
-  trimws(sub("RESULT", "", grep("^RESULT", output, value = TRUE)))
+  results <- trimws(sub("RESULT", "", grep("^RESULT", output, value = TRUE)))
+  if (length(results) == times) results else output
 }
 
 test_that("20 interrupts of 20 arrive in a C++ loop", {

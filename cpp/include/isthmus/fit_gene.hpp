@@ -16,15 +16,35 @@ struct GeneFit {
 // failure.
 static inline GeneCode code_of(Outcome o) { return o == converged ? gene_ok : gene_not_converged; }
 
-// Fit the mean at alpha = 0. True if the likelihood does not rise as alpha leaves 0: the optimum lies on the bound.
-// `moment` becomes the moment estimate of alpha at that fit, where a joint fit can start.
-static inline bool poisson_limit(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, double& moment) {
-    const Outcome outcome = maximise(p, g, w, poisson_model, false, 0, fit.search);
-    const PoissonScore at_zero = poisson_score(p, g, w, fit.search.now.theta);
-    moment = at_zero.excess;
-    if (!at_zero.falls) return false;
+// Fit the mean at alpha = 0.
+static inline Outcome refit_poisson(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit) {
+    return maximise(p, g, w, poisson_model, false, 0, fit.search);
+}
+
+static inline void settle_on_poisson(Outcome outcome, GeneFit& fit) {
     fit.poisson = true;
     fit.code = code_of(outcome) == gene_ok ? gene_poisson_limit : gene_not_converged;
+}
+
+// True if the likelihood does not rise as alpha leaves 0: the optimum lies on the bound, and the Poisson fit is kept.
+// `moment` becomes the moment estimate of alpha at that fit, where a joint fit can start.
+static inline bool poisson_limit(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, double& moment) {
+    const Outcome outcome = refit_poisson(p, g, w, fit);
+    const PoissonScore at_zero = poisson_score(p, g, w, fit.search.now.theta);
+    moment = at_zero.excess;
+    if (at_zero.falls) settle_on_poisson(outcome, fit);
+    return at_zero.falls;
+}
+
+// Has every dispersion become too small to show? With a dispersion of its own for each cell there is no score to ask:
+// some cell without a count always gains a little from a large alpha.
+static inline bool fades_to_poisson(const Problem& p, const Gene& g, Workspace& w, const Summary& summary,
+                                    GeneFit& fit) {
+    if (fit.code != gene_ok || fit.poisson || p.fix_dispersion) return false;
+    double moment = 0;
+    if (!varies_within_strata(p.dispersion)) return summary.max_excess < 1e-7 && poisson_limit(p, g, w, fit, moment);
+    if (summary.max_excess > 1e-6) return false;
+    settle_on_poisson(refit_poisson(p, g, w, fit), fit);
     return true;
 }
 
@@ -73,16 +93,12 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
     clear(summary.expected, f * f);
     Point& at = fit.search.now;
     evaluate(p, g, w, at.theta, fit.poisson, at.d, &summary);
-    // Everything is poisson where every dispersion has become too small to show: refit on the bound itself.
-    if (fit.code == gene_ok && !fit.poisson && !p.fix_dispersion && !varies_within_strata(p.dispersion) &&
-        summary.max_excess < 1e-7) {
-        double moment = 0;
-        if (poisson_limit(p, g, w, fit, moment)) {
-            report(p, g, w, fit, gene, out);
-            return;
-        }
-        evaluate(p, g, w, at.theta, fit.poisson, at.d);
+    if (fades_to_poisson(p, g, w, summary, fit)) {
+        report(p, g, w, fit, gene, out);
+        return;
     }
+    if (!fit.poisson && summary.max_excess < 1e-7)  // a Poisson refit that was not kept has moved the mean a little
+        evaluate(p, g, w, at.theta, false, at.d);
     copy(at.theta, f, out.mean_coef + static_cast<std::int64_t>(gene) * f);
     copy(at.theta + f, q, out.dispersion_coef + static_cast<std::int64_t>(gene) * q);
     copy(at.d.curvature, static_cast<std::int64_t>(width) * width,

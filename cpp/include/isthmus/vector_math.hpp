@@ -78,25 +78,23 @@ ISTHMUS_INLINE double smallest(Pack a) { return -largest(-a); }
 constexpr double ln2_high = 6.93147180369123816490e-01;  // 33 bits: k * ln2_high is exact
 constexpr double ln2_low = 1.90821492927058770002e-10;
 
-// exp(x) for x >= -708: x = k ln 2 + r, |r| <= 0.35, Taylor series to r^13 / 13! (remainder 4e-18), then k into the
-// exponent.
+// exp(x) for x >= -708: x = k ln 2 + r, |r| <= 0.347, then k into the exponent. The polynomial interpolates exp at the
+// Chebyshev points of that interval, relative error 2e-17; Taylor's series would need two terms more.
 ISTHMUS_INLINE Native exp_native(Native x) {
     constexpr double shift = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer in the low bits
     const Native rounded = x * 1.4426950408889634074 + shift;
     const Native k = rounded - shift;
     const Native r = (x - k * ln2_high) - k * ln2_low;
-    Native p = Native{} + 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
+    Native p = Native{} + 2.5110049204818658e-08;
+    p = p * r + 2.763265472252779e-07;
+    p = p * r + 2.755724088722987e-06;
+    p = p * r + 2.4801485441561313e-05;
+    p = p * r + 0.00019841269890076403;
+    p = p * r + 0.0013888888952352863;
+    p = p * r + 0.008333333333319589;
+    p = p * r + 0.04166666666648795;
+    p = p * r + 0.1666666666666668;
+    p = p * r + 0.5000000000000019;
     p = p * r + 1.0;
     p = p * r + 1.0;
     const NativeBits exponent = ((NativeBits)rounded + 1023LL) << 52;
@@ -107,7 +105,8 @@ ISTHMUS_INLINE Pack exp_pack(Pack x) {
     return {exp_native(x.lo), exp_native(x.hi)};
 }
 
-// log(x) for positive normal x: x = 2^e m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m + 1)).
+// log(x) for positive normal x: x = 2^e m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh(s), s = (m - 1) / (m + 1).
+// (2 atanh(s) - 2 s) / s^3 is a polynomial in s^2, interpolated as above: relative error 5e-18.
 ISTHMUS_INLINE Native log_native(Native x) {
     const NativeBits bits = (NativeBits)x;
     const NativeBits mantissa = (bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL;
@@ -121,16 +120,13 @@ ISTHMUS_INLINE Native log_native(Native x) {
     e = large ? e + 1.0 : e;
     const Native s = (m - 1.0) / (m + 1.0);
     const Native z = s * s;
-    Native p = Native{} + 2.0 / 21.0;
-    p = p * z + 2.0 / 19.0;
-    p = p * z + 2.0 / 17.0;
-    p = p * z + 2.0 / 15.0;
-    p = p * z + 2.0 / 13.0;
-    p = p * z + 2.0 / 11.0;
-    p = p * z + 2.0 / 9.0;
-    p = p * z + 2.0 / 7.0;
-    p = p * z + 2.0 / 5.0;
-    p = p * z + 2.0 / 3.0;
+    Native p = Native{} + 0.14616585424888623;
+    p = p * z + 0.15331710618210773;
+    p = p * z + 0.18182889455674947;
+    p = p * z + 0.22222211130259878;
+    p = p * z + 0.2857142862600327;
+    p = p * z + 0.39999999999899444;
+    p = p * z + 0.666666666666667;
     return e * ln2_high + (2.0 * s + (s * z * p + e * ln2_low));
 }
 ISTHMUS_INLINE Pack log_pack(Pack x) { return {log_native(x.lo), log_native(x.hi)}; }

@@ -195,7 +195,7 @@ def apply_design(design: Design, newdata: Any, base: np.ndarray | None = None) -
     blocks = [_formula_rows(design, newdata) if base is None else np.asarray(base, dtype=np.float64)]
     for factor, levels in design.dummies.items():
         _require_columns([factor], newdata)
-        blocks.append(dummy_block(_known_levels(newdata[factor], factor, levels)))
+        blocks.append(dummy_block(known_levels(newdata[factor], factor, levels)))
     rows = np.ascontiguousarray(np.hstack(blocks))
     if not np.isfinite(rows).all():
         bad = design.names[int(np.flatnonzero(~np.isfinite(rows).all(axis=0))[0])]
@@ -310,7 +310,7 @@ def _floats(values: Any, argument: str) -> np.ndarray:
         return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     try:
         array = np.asarray(values)
-        if array.ndim == 0:
+        if array.ndim == 0 or array.dtype.kind == "c":
             raise TypeError
         return np.ascontiguousarray(array, dtype=np.float64)
     except (TypeError, ValueError):
@@ -424,7 +424,7 @@ def _formula_rows(design: Design, newdata: pd.DataFrame) -> np.ndarray:
     typed: dict[str, Any] = {}
     for name in used:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
-            typed[name] = _known_levels(newdata[name], name, tuple(frame[name].cat.categories))
+            typed[name] = known_levels(newdata[name], name, tuple(frame[name].cat.categories))
         else:
             numbers = pd.to_numeric(newdata[name].astype(object), errors="coerce").to_numpy(dtype=np.float64)
             whole = frame[name].dtype.kind == "i" and bool(np.all(numbers == np.floor(numbers)))
@@ -440,7 +440,8 @@ def _require_columns(names: Sequence[str], newdata: pd.DataFrame) -> None:
             raise InputError(msg)
 
 
-def _known_levels(column: pd.Series, name: str, levels: Sequence[str]) -> pd.Categorical:
+def known_levels(column: pd.Series, name: str, levels: Sequence[str]) -> pd.Categorical:
+    """A column of new cells as the factor of the fit; levels that the fit has not seen are refused by name."""
     values = [formulas.level_label(value) for value in column]
     unknown = sorted(set(values) - set(levels))
     if unknown:

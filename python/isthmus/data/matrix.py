@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
+_CACHED = 1 << 15  # values checked in one go: temporaries that stay in the cache
 _LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
 _KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
@@ -97,7 +98,7 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
     blocks = [slice(start, min(start + step, n_cells)) for start in range(0, n_cells, step)]
     if not isinstance(values, np.ndarray):  # a file is read once; the price is the blocks beside the result
         return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(_dense_block(values, rows)) for rows in blocks]))
-    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows), axis=1) for rows in blocks])
+    n_stored = np.concatenate([np.count_nonzero(_dense_block(values, rows) != 0, axis=1) for rows in blocks])
     index_dtype = np.int32 if n_stored.sum() < _LARGEST else np.int64
     indptr = np.zeros(n_cells + 1, dtype=index_dtype)
     np.cumsum(n_stored, out=indptr[1:])
@@ -105,7 +106,7 @@ def _from_dense(values: Any) -> sparse.csr_matrix:
     data = np.empty(indptr[-1], dtype=_dense_block(values, slice(0, 1)).dtype)
     for rows in blocks:
         block = _dense_block(values, rows)
-        row, column = np.nonzero(block)
+        row, column = np.nonzero(block != 0)  # a cast of NaN to bool would warn
         filled = slice(indptr[rows.start], indptr[rows.stop])
         indices[filled], data[filled] = column, block[row, column]
     return sparse.csr_matrix((data, indices, indptr), shape=(n_cells, n_genes))
@@ -120,8 +121,8 @@ def _dense_block(values: Any, rows: slice) -> np.ndarray:
 
 def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
     n_fractional, first_fractional = 0, -1
-    for start in range(0, len(matrix.data), _BLOCK):
-        block = matrix.data[start : start + _BLOCK]
+    for start in range(0, len(matrix.data), _CACHED):
+        block = matrix.data[start : start + _CACHED]
         low, high = block.min(), block.max()  # NaN if any value is
         if not (low >= 0 and high < _LARGEST):
             _refuse_values(matrix, cell_names, gene_names)

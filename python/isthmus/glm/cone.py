@@ -23,20 +23,21 @@ def faces(rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
         ``(n_faces, m)``; as many rows as dimensions in the usual case of a simplicial cone.
     """
     # Scaled to meet the plane rows @ inside = -1, the bounding rows are the corners of their convex hull.
-    scaled = np.unique(np.round(rows / -(rows @ inside)[:, None], 12), axis=0)
-    n, m = scaled.shape
-    if n <= m:
-        return scaled
+    scaled = rows / -(rows @ inside)[:, None]
+    m = scaled.shape[1]
     if m == 1:
         return scaled[:1]
     plane = np.linalg.qr(np.column_stack([inside, np.eye(m)]))[0][:, 1:m]
-    flat = scaled @ plane
     if m == 2:
-        return scaled[[int(np.argmin(flat[:, 0])), int(np.argmax(flat[:, 0]))]]
+        along = (scaled @ plane)[:, 0]
+        return scaled[np.unique([np.argmin(along), np.argmax(along)])]
+    scaled = np.unique(np.round(scaled, 12), axis=0)
+    if len(scaled) <= m:
+        return scaled
     from scipy.spatial import ConvexHull, QhullError
 
     try:
-        return scaled[ConvexHull(flat).vertices]
+        return scaled[ConvexHull(scaled @ plane).vertices]
     except QhullError:  # the rows lie in fewer dimensions than the plane: keep them all
         return scaled
 

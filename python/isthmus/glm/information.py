@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+_LEAST_PIVOT = 1e-14  # of a unit diagonal: what is left of a column that others explain to all digits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,15 +47,24 @@ def invert(information: np.ndarray, infinite: Mapping[int, np.ndarray]) -> np.nd
 
 
 def _invert_scaled(scaled: np.ndarray) -> np.ndarray:
-    try:
-        lower = np.linalg.cholesky(scaled)
-    except np.linalg.LinAlgError:
-        if len(scaled) == 1:
-            return np.full_like(scaled, np.nan)
-        half = len(scaled) // 2  # find the offenders without giving up the others
-        return np.concatenate([_invert_scaled(scaled[:half]), _invert_scaled(scaled[half:])])
-    root = np.linalg.inv(lower)
-    return root.transpose(0, 2, 1) @ root
+    """Invert matrices of unit diagonal; NaN where a pivot is not positive.
+
+    Gauss-Jordan sweeps over all genes at once (Goodnight 1979, Am. Stat. 33:149): for matrices of a few rows many times
+    faster than one LAPACK call a gene.
+    """
+    a = scaled.copy()
+    positive = np.ones(len(a), dtype=bool)
+    for k in range(a.shape[1]):
+        pivot = a[:, k, k].copy()
+        positive &= pivot > _LEAST_PIVOT
+        pivot[~positive] = np.nan
+        row = a[:, k, :] / pivot[:, None]
+        column = a[:, :, k].copy()
+        a -= column[:, :, None] * row[:, None, :]
+        a[:, k, :] = row
+        a[:, :, k] = -column / pivot[:, None]
+        a[:, k, k] = 1 / pivot
+    return (a + a.transpose(0, 2, 1)) / 2
 
 
 def _invert_on_complement(information: np.ndarray, basis: np.ndarray) -> np.ndarray:

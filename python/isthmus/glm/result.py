@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
 from isthmus.glm.constraints import Constraint
+from isthmus.glm.offset import new_shift, ordered_offset
+from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
 from isthmus.results import State, pick_table
 
@@ -61,7 +62,7 @@ class Submodel:
 
 
 @dataclass(frozen=True, eq=False)
-class GlmFit:
+class GlmFit(PortedNames):
     """Per-gene negative-binomial (or Poisson) models.
 
     log mu = X a + log(size factor) + offset and log alpha = Z b, with Var = mu + alpha mu^2.
@@ -78,6 +79,8 @@ class GlmFit:
         ``(n_genes,)``: all_zero, separated, not_converged, poisson_limit or ok.
     n_iter
         ``(n_genes,)`` int32.
+    converged
+        ``(n_genes,)`` bool; says of a separated gene whether its other parameters can be relied on.
     mean, dispersion
         ``(n_genes,)``: mean of counts / size factor; alpha averaged over cells (0 at the Poisson limit).
     size_factors, offset
@@ -97,6 +100,7 @@ class GlmFit:
     log_likelihood: np.ndarray
     status: np.ndarray
     n_iter: np.ndarray
+    converged: np.ndarray
     mean: np.ndarray
     dispersion: np.ndarray
     size_factors: np.ndarray
@@ -217,6 +221,11 @@ class GlmFit:
         )[bound]
         return out
 
+    @property
+    def fisher_inv(self) -> np.ndarray:
+        """Genes x free x free, mean model: the inverse of the expected information."""
+        return self.free_covariance("mean")
+
     def covariance(self, information: str = "expected", genes: Sequence[str] | None = None) -> np.ndarray:
         """Covariance of all parameters, mean model first: H V H'.
 
@@ -255,12 +264,13 @@ class GlmFit:
 
     def gene_index(self, genes: Sequence[str]) -> np.ndarray:
         """Positions of genes by name."""
-        place = pd.Index(self.gene_names).get_indexer(pd.Index(list(genes), dtype=object))
+        genes = [genes] if isinstance(genes, str) else list(genes)
+        place = pd.Index(self.gene_names).get_indexer(pd.Index(genes, dtype=object))
         if (place < 0).any():
-            wrong = list(genes)[int(np.flatnonzero(place < 0)[0])]
+            wrong = genes[int(np.flatnonzero(place < 0)[0])]
             msg = (
                 "`gene` must be one of the fit's genes; got "
-                f"'{wrong}'.{did_you_mean(str(wrong), list(self.gene_names))}"
+                f"'{wrong}'. {did_you_mean(str(wrong), list(self.gene_names))}"
             )
             raise InputError(msg)
         return place
@@ -320,7 +330,8 @@ class GlmFit:
             DataFrame with the columns of the formulas; None = the cells of the fit, with their size factors and
             offsets.
         size_factors, offset
-            For new cells: linear and natural log, one value per cell. Default 1 and 0.
+            For new cells: linear and natural log, one value per cell or one for all. Default 1 and 0. `offset` is asked
+            for again where the fit had one value per cell and gene.
         type
             "mean" (expected counts), "link" (natural log of it) or "dispersion" (alpha).
         base, dispersion_base
@@ -331,29 +342,39 @@ class GlmFit:
             raise InputError(msg)
         part = self.dispersion_model if type == "dispersion" else self.mean_model
         given = dispersion_base if type == "dispersion" else base
-        if newdata is None and given is None:
-            rows, names, shift = part.design.matrix, self.cell_names, self._own_shift(offset)
-        else:
-            rows = apply_design(part.design, newdata, given)
-            names = newdata.index.astype(str) if isinstance(newdata, pd.DataFrame) else np.arange(len(rows)).astype(str)
-            shift = _new_shift(size_factors, offset, len(rows))
-        predictor = rows @ part.coef
+        own_cells = newdata is None and given is None
+        rows = part.design.matrix if own_cells else apply_design(part.design, newdata, given)
+        values = rows @ part.coef
         if type == "dispersion":
-            values = np.exp(predictor) if part.names else np.zeros((len(rows), self.n_genes))
-            values[:, self.status == "poisson_limit"] = 0.0
-            values[:, self.dispersion == 0] = 0.0
+            values = np.exp(values) if part.names else np.zeros((len(rows), self.n_genes))
+            values[:, (self.status == "poisson_limit") | (self.dispersion == 0)] = 0.0
         else:
-            values = predictor + (shift if shift.ndim == 2 else shift[:, None])
+            if own_cells:
+                values += self._own_shift(size_factors, offset)
+            else:
+                values += new_shift(size_factors, offset, len(rows), self.n_genes)
             values = np.exp(values) if type == "mean" else values
         values[:, self.status == "all_zero"] = np.nan
-        return pd.DataFrame(values, index=names, columns=self.gene_names)
+        return pd.DataFrame(values, index=self._row_names(newdata, len(rows), own_cells), columns=self.gene_names)
 
-    def _own_shift(self, offset: Any) -> np.ndarray:
-        if self.settings["gene_offset"] and offset is None:
+    def _row_names(self, newdata: Any, n: int, own_cells: bool) -> Any:  # noqa: FBT001
+        if own_cells:
+            return self.cell_names
+        return newdata.index.astype(str) if isinstance(newdata, pd.DataFrame) else np.arange(n).astype(str)
+
+    def _own_shift(self, size_factors: Any, offset: Any) -> np.ndarray:
+        by_gene = self.settings["gene_offset"]
+        if size_factors is not None or (offset is not None and not by_gene):
+            which = "offset" if size_factors is None else "size_factors"
+            msg = f"`{which}` is for new cells: the cells of the fit have their own. Pass `newdata`, or leave it out."
+            raise InputError(msg)
+        own = (np.log(self.size_factors) + self.offset)[:, None]
+        if not by_gene:
+            return own
+        if offset is None:
             msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
             raise InputError(msg)
-        own = np.log(self.size_factors) + self.offset
-        return own if not self.settings["gene_offset"] else own[:, None] + np.asarray(offset, dtype=float)
+        return own + ordered_offset(offset, self.cell_names, self.gene_names)
 
     def residuals(
         self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0
@@ -412,86 +433,3 @@ class GlmFit:
     def from_state(cls, state: State) -> GlmFit:
         """Rebuild a fit from `state`; forgiving of what R does to arrays on the way."""
         return codec.decode(state)
-
-    # ---- names of diffxpy and batchglm (log r = -log alpha), for ported code -----------------------------------------
-
-    @property
-    def a_var(self) -> np.ndarray:
-        """Free mean parameters x genes."""
-        return self.mean_model.free_coef
-
-    @property
-    def b_var(self) -> np.ndarray:
-        """Free parameters of log r x genes."""
-        return -self.dispersion_model.free_coef
-
-    @property
-    def par_link_loc(self) -> np.ndarray:
-        """All mean parameters x genes."""
-        return self.mean_model.coef
-
-    @property
-    def par_link_scale(self) -> np.ndarray:
-        """All parameters of log r x genes."""
-        return -self.dispersion_model.coef
-
-    @property
-    def fisher_inv(self) -> np.ndarray:
-        """Genes x free x free, mean model: the inverse of the expected information."""
-        return self.free_covariance("mean")
-
-    @property
-    def hessian(self) -> np.ndarray:
-        """Genes x free x free, both models, of the log-likelihood in (a, log r)."""
-        sign = self._log_r_sign
-        return -self.neg_hessian * sign[:, None] * sign[None, :]
-
-    @property
-    def jacobian(self) -> np.ndarray:
-        """Genes x free: the score of the log-likelihood in (a, log r)."""
-        return self.gradient * self._log_r_sign
-
-    @property
-    def _log_r_sign(self) -> np.ndarray:
-        return np.r_[np.ones(self.mean_model.n_free), -np.ones(self.dispersion_model.n_free)]
-
-    @property
-    def design_loc(self) -> np.ndarray:
-        """Cells x all mean parameters."""
-        return self.mean_model.design.matrix
-
-    @property
-    def design_scale(self) -> np.ndarray:
-        """Cells x all dispersion parameters."""
-        return self.dispersion_model.design.matrix
-
-    @property
-    def constraints_loc(self) -> np.ndarray:
-        """H of the mean model."""
-        return self.mean_model.constraint.free
-
-    @property
-    def constraints_scale(self) -> np.ndarray:
-        """H of the dispersion model."""
-        return self.dispersion_model.constraint.free
-
-    @property
-    def feature_allzero(self) -> np.ndarray:
-        """``(n_genes,)`` bool."""
-        return self.status == "all_zero"
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Settings as a JSON-compatible dict."""
-        return json.loads(json.dumps(self.settings))
-
-
-def _new_shift(size_factors: Any, offset: Any, n: int) -> np.ndarray:
-    factors = np.broadcast_to(np.asarray(1.0 if size_factors is None else size_factors, dtype=float), (n,))
-    if not (np.isfinite(factors) & (factors > 0)).all():
-        msg = f"`size_factors` must be positive; got {int((~(factors > 0)).sum())} values that are not."
-        raise InputError(msg)
-    shift = np.asarray(0.0 if offset is None else offset, dtype=float)
-    if shift.ndim < 2:
-        return np.log(factors) + np.broadcast_to(shift, (n,))
-    return np.log(factors)[:, None] + shift

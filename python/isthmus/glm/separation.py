@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SUSPECT_MEAN = 1e-7
 _SUSPECT_EXCESS = 1e-6  # alpha x mean: the variance is Poisson's to six digits
 _SUSPECT_DISPERSION = 1e6  # a cell with such an alpha has no count, whatever its mean
+_WORTH_SORTING = 50  # genes
 _RUNAWAY = 100.0  # range of log alpha that no finite estimate has
 _ZERO = 1e-9  # designs are scaled to columns of unit size
 
@@ -93,37 +94,45 @@ def find_separation(
     """
     fitted = (fits.code != ALL_ZERO) & (fits.code != POISSON_LIMIT)
     suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < _SUSPECT_MEAN)
-    extreme = (fits.min_alpha * gene_means < _SUSPECT_EXCESS) | (fits.max_alpha > _SUSPECT_DISPERSION)
+    extreme = fits.min_alpha * np.minimum(gene_means, 1.0) < _SUSPECT_EXCESS
+    extreme |= fits.max_alpha > _SUSPECT_DISPERSION
     suspect_dispersion = fitted & (extreme | suspect_mean) if z.shape[1] else np.zeros_like(fitted)
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
         return []
-    mean_rows, dispersion_rows = _Rows(x), _Rows(z)
+    many = genes.size > _WORTH_SORTING
+    mean_rows, dispersion_rows = _Rows(x, distinct=many), _Rows(z, distinct=many)
     columns = counts[:, genes].tocsc()
     found: list[Separation] = []
     for place, gene in enumerate(genes):
         entries = slice(*columns.indptr[place : place + 2])
         positive = columns.indices[entries][columns.data[entries] > 0]
         dead = np.zeros(len(x), dtype=bool)
+        log_mu = x @ fits.mean_coef[:, gene] + offset
         if suspect_mean[gene]:
-            tiny = x @ fits.mean_coef[:, gene] + offset < np.log(_SUSPECT_MEAN)
+            tiny = log_mu < np.log(_SUSPECT_MEAN)
             tiny[positive] = False
             dead = _mean_separation(int(gene), mean_rows, fits.mean_coef[:, gene], tiny, found)
         if suspect_dispersion[gene]:
             coef = fits.dispersion_coef[:, gene]
             log_alpha = z @ coef + zeta_offset
-            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, gene_means[gene], dead, positive, found)
+            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, log_mu, dead, positive, found)
     return found
 
 
 class _Rows:
-    """The distinct rows of a design, columns scaled to a largest entry of 1, and which of them each cell has."""
+    """The rows of a design, columns scaled to a largest entry of 1, and which of them each cell has.
 
-    def __init__(self, design: np.ndarray) -> None:
+    Keeping distinct rows only costs a sort and pays when many genes are looked at.
+    """
+
+    def __init__(self, design: np.ndarray, *, distinct: bool) -> None:
         scale = np.abs(design).max(axis=0, initial=0)
         self.scale = np.where(scale > 0, scale, 1.0)
-        rows, row_of_cell = np.unique(design / self.scale, axis=0, return_inverse=True)
-        self.rows, self.row_of_cell = rows, row_of_cell.reshape(-1)
+        self.rows, self.row_of_cell = design / self.scale, np.arange(len(design))
+        if distinct:
+            self.rows, row_of_cell = np.unique(self.rows, axis=0, return_inverse=True)
+            self.row_of_cell = row_of_cell.reshape(-1)
 
     def of(self, cells: np.ndarray) -> np.ndarray:
         """Which rows occur among some cells (bool over rows)."""
@@ -164,13 +173,13 @@ def _dispersion_separation(
     design: _Rows,
     coef: np.ndarray,
     log_alpha: np.ndarray,
-    mean: float,
+    log_mu: np.ndarray,
     dead: np.ndarray,
     positive: np.ndarray,
     found: list[Separation],
 ) -> None:
     """Add the separation of the dispersion model, if any: alpha went to 0 or infinity, or the mean to 0."""
-    lowest = log_alpha + np.log(mean) < np.log(_SUSPECT_EXCESS)
+    lowest = log_alpha + log_mu < np.log(_SUSPECT_EXCESS)
     highest = log_alpha > np.log(_SUSPECT_DISPERSION)
     live = ~(dead | lowest | highest)
     if np.ptp(log_alpha) > _RUNAWAY:  # cells without a count that happen to lie on the slope do not hold it

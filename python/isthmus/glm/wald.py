@@ -207,8 +207,10 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     if coef is not None:
+        _check_one_name(coef, "coef", "`factor` or `contrast`")
         rows, rhs, label = _one_coefficient(str(coef), names, model)
     elif factor is not None:
+        _check_one_name(factor, "factor", "`contrast`")
         rows, rhs, label = _one_factor(str(factor), submodel.design.terms, len(names), model)
     else:
         rows, rhs, label = contrast_matrix(contrast, names)
@@ -223,10 +225,16 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
     return Contrast(rows, free, rhs, label)
 
 
+def _check_one_name(value: Any, argument: str, instead: str) -> None:
+    if not isinstance(value, str) and np.ndim(value) > 0:
+        msg = f"`{argument}` must be one name; got {len(value)} values. Test several at once with {instead}."
+        raise InputError(msg)
+
+
 def _one_coefficient(name: str, names: list[str], model: str) -> tuple[np.ndarray, np.ndarray, str]:
     if name not in names:
         hint = did_you_mean(name, names)
-        msg = f"`coef` must name a coefficient of the {model} model ({some(names, len(names))}); got '{name}'.{hint}"
+        msg = f"`coef` must name a coefficient of the {model} model ({some(names, len(names))}); got '{name}'. {hint}"
         raise InputError(msg)
     return np.eye(len(names))[[names.index(name)]], np.zeros(1), name
 
@@ -238,7 +246,7 @@ def _one_factor(
         labels = list(terms)
         msg = (
             f"`factor` must name a term of the {model} model ({some(labels, len(labels))}); got "
-            f"'{name}'.{did_you_mean(name, labels)}"
+            f"'{name}'. {did_you_mean(name, labels)}"
         )
         raise InputError(msg)
     columns = list(terms[name])
@@ -250,12 +258,12 @@ def _one_factor(
 
 
 def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
-    """The first that applies, for this contrast: a gene separated elsewhere is ok here."""
+    """The first that applies, for this contrast: a gene separated elsewhere is judged by the rest of its fit."""
     status = fit.status.copy()
     elsewhere = np.flatnonzero(status == "separated")
-    status[elsewhere] = np.where(
-        np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok"
-    )
+    at_limit = np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0)
+    fitted = np.where(at_limit, "poisson_limit", "ok")
+    status[elsewhere] = np.where(fit.converged[elsewhere], fitted, "not_converged")
     for gene, separation in fit.separated(model).items():
         if loads(separation, tested.free).any():
             status[gene] = "separated"
