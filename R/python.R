@@ -166,7 +166,8 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    known <- call_engine("restore", lapply(fit$state, wire_state), .call = call)
+    kind <- if (inherits(fit, "isthmus_factors")) "FactorFit" else "GlmFit"
+    known <- call_engine("restore", lapply(fit$state, wire_state), kind, .call = call)
     remember_fit(fit$id, known)
   }
   known

@@ -20,10 +20,12 @@
 #' }
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
-  check_fit(fit, call)
+  if (!inherits(fit, "isthmus_fit")) {
+    abort_input(sprintf("`fit` must be a fit of fit_glm() or fit_factors(); got %s.", class(fit)[[1L]]), call)
+  }
   check_text(path, "path", call)
-  # What only R knows (terms and levels of the formulas) travels inside the fit's settings.
-  own <- serialize(fit[c("design", "dispersion_design", "call")], NULL)
+  # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
+  own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts"))], NULL)
   call_engine(
     "save_fit", engine_fit(fit, call), path.expand(path),
     overwrite = overwrite, own = wire_vector(as.integer(own)), .call = call
@@ -39,5 +41,8 @@ load_fit <- function(path) {
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
   own <- as.raw(unwire_vector(loaded$own))
   kept <- if (length(own)) unserialize(own) else list()
+  if (identical(loaded$facts$kind, "FactorFit")) {
+    return(new_factor_fit(loaded, kept$labels, kept$call))
+  }
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
 }

@@ -10,21 +10,27 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 from isthmus.data.design import design_matrix
 from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
 __all__ = [
     "ConvergenceWarning",
+    "FactorFit",
     "GlmFit",
     "InputError",
     "MissingDependencyError",
     "__version__",
     "constraint_matrix",
     "design_matrix",
+    "factor_news",
+    "fit_factors",
     "fit_glm",
+    "forecast_factors",
     "load_fit",
     "save_fit",
+    "select_n_factors",
     "simulate_counts",
     "test_glm",
 ]

@@ -19,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from isthmus import messages
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
+from isthmus.data import panel as panel_module
 from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
 from isthmus.glm import constraints as constraints_module
 from isthmus.glm import kernel
@@ -38,6 +39,7 @@ from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
 from isthmus.glm.result import GlmFit
+from isthmus.results import Fit, restore_fit
 
 Answer = dict[str, Any]
 Wire = Mapping[str, Any]  # a named list of R
@@ -61,6 +63,9 @@ _IN_R = (
     (re.compile(r"\(nan in cell"), "(NA in cell"),
     (re.compile(r"\(inf in cell"), "(Inf in cell"),
     (re.compile(r"`name` must be one of the fit's tables"), "`table` must be one of the fit's tables"),
+    (re.compile(r"\ba dict\b"), "a named list"),
+    (re.compile(r"' is object\."), "' is text."),
+    (re.compile(r"idiosyncratic='iid'"), '`idiosyncratic = "iid"`'),
     (re.compile(r"`layer`"), "`assay`"),
     (re.compile(r"overwrite=True"), "overwrite = TRUE"),
     (
@@ -247,6 +252,83 @@ def _checked_frame(wire: Wire, index: np.ndarray | None, argument: str) -> pd.Da
     return frame
 
 
+@dataclass(frozen=True, eq=False)
+class _Experiment:
+    """A SummarizedExperiment as the panel's reader sees an AnnData; but its time points may be numbers."""
+
+    X: np.ndarray
+    obs: pd.DataFrame
+    var: pd.DataFrame
+
+    @property
+    def obs_names(self) -> pd.Index:
+        return self.obs.index
+
+    @property
+    def var_names(self) -> pd.Index:
+        return self.var.index
+
+
+def _panel(wire: Any) -> Any:
+    """A panel, time x series: a DataFrame or two, an experiment, or a Python object that R holds."""
+    if not isinstance(wire, Mapping):
+        return wire
+    if wire["kind"] == "pair":
+        return _panel(wire["monthly"]), _panel(wire["quarterly"])
+    if wire["kind"] == "frame":
+        return _whole_columns(_frame(wire["frame"]))
+    values = _quiet(np.asarray(wire["x"], dtype=float).T)
+    series, times = _names(wire.get("series")), _times(wire, len(values))
+    labels = [f"series{i + 1}" for i in range(values.shape[1])] if series is None else series
+    if wire.get("var") is None:
+        return pd.DataFrame(values, index=times, columns=labels)
+    obs, var = _whole_columns(_frame(wire["obs"])), _frame(wire["var"])
+    return _Experiment(values, obs.set_axis(times, axis=0), var.set_axis(pd.Index(labels, dtype=object), axis=0))
+
+
+def _times(wire: Wire, n: int) -> pd.Index:
+    """The times of a ts, the names of a matrix's columns, or numbers from 1."""
+    period = wire.get("period")
+    if period is not None:
+        per_year, months = int(period["per_year"]), 12 // int(period["per_year"])
+        month = months * (int(period["within"]) - 1) + 1
+        first = pd.Period(f"{int(period['year']):04d}-{month:02d}", freq="M" if per_year == 12 else "Q")
+        return pd.period_range(first, periods=n)
+    if wire.get("times") is not None:
+        return pd.Index(_whole_numbers(np.asarray(wire["times"], dtype=float)))
+    rows = _names(wire.get("rows"))
+    return pd.RangeIndex(1, n + 1) if rows is None else pd.Index(rows, dtype=object)
+
+
+def _quiet(values: np.ndarray) -> np.ndarray:
+    """R's NA is a signalling NaN, of which numpy's fmin makes NaN and arithmetic a warning; here it is a plain one."""
+    return np.where(np.isnan(values), np.nan, values)
+
+
+def _whole_numbers(values: Any) -> Any:
+    """1959.0 means 1959: labels become text."""
+    whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and (values == np.round(values)).all()
+    return values.astype(np.int64) if whole else values
+
+
+def _whole_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in frame.columns[[dtype.kind == "f" for dtype in frame.dtypes]]:
+        frame[name] = _whole_numbers(_quiet(frame[name].to_numpy()))
+    return frame
+
+
+def _labels(given: Any) -> Any:
+    """A column's name, or one label per time point."""
+    return _whole_numbers(_column(given)) if isinstance(given, Mapping) else given
+
+
+def _joint_orders(orders: Any) -> Any:
+    """The name "Global+Real" means one block of two groups, which Python writes as a tuple."""
+    if not isinstance(orders, Mapping):
+        return orders
+    return {tuple(name.split("+")) if "+" in name else name: order for name, order in orders.items()}
+
+
 def _constraints(wire: Wire | None) -> Any:
     """None, a dict, strings, or a matrix (a frame where it has names on either side)."""
     if wire is None:
@@ -397,9 +479,11 @@ def _check_types(cell_data: pd.DataFrame | None, as_numeric: tuple[str, ...], as
         formulas.typed_columns(frame, known, argument="design", as_numeric=as_numeric, as_categorical=as_categorical)
 
 
-def _both(fit: GlmFit) -> dict[str, Any]:
+def _both(fit: Any) -> dict[str, Any]:
     """The engine's fit, the plain state that R keeps of it, and what R prints."""
-    return {"fit": fit, "state": {name: _plain(value) for name, value in fit.state().items()}, "facts": _facts(fit)}
+    facts = _facts(fit) if isinstance(fit, GlmFit) else _factor_facts(fit)
+    state = {name: _plain(value) for name, value in fit.state().items()}
+    return {"fit": fit, "state": state, "facts": {"kind": type(fit).__name__} | facts}
 
 
 def _facts(fit: GlmFit) -> dict[str, Any]:
@@ -491,9 +575,9 @@ def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire
 
 
 @_answers
-def restore(state: Wire) -> GlmFit:
+def restore(state: Wire, kind: str = "GlmFit") -> Any:
     """The engine's fit of a state that R has kept."""
-    return GlmFit.from_state(dict(state))
+    return restore_fit(kind, dict(state))
 
 
 @_answers
@@ -506,15 +590,15 @@ test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what 
 
 
 @_answers
-def table(fit: GlmFit, name: str) -> dict[str, Any]:
+def table(fit: Fit, name: str) -> dict[str, Any]:
     """One table of a fit as columns."""
     return _columns(fit.table(name))
 
 
 @_answers
-def summary(fit: GlmFit) -> str:
+def summary(fit: Any) -> str:
     """The text of ``fit.summary()``."""
-    return fit.summary()
+    return str(fit.summary())
 
 
 @_answers
@@ -550,7 +634,7 @@ def residuals(
 
 
 @_answers
-def save_fit(fit: GlmFit, path: str, *, overwrite: bool = False, own: Any = None) -> None:
+def save_fit(fit: Any, path: str, *, overwrite: bool = False, own: Any = None) -> None:
     """Save a fit; `own` are the bytes (as integers) of what only R knows: terms and levels of its formulas."""
     text = base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
     isthmus.save_fit(replace(fit, settings=fit.settings | {"r": text}), path, overwrite=overwrite)
@@ -592,6 +676,112 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
 def _simulated_design(wire: Wire) -> Any:
     matrix, names = np.ascontiguousarray(wire["matrix"], dtype=float), _names(wire.get("names"))
     return matrix if names is None else pd.DataFrame(matrix, columns=names)
+
+
+@_answers
+def fit_factors(panel: Any, *, batch: Any = None, time: Any = None, **options: Any) -> dict[str, Any]:
+    """Fit a factor model, and return the engine's fit beside its plain state."""
+    options["factor_orders"] = _joint_orders(options["factor_orders"])
+    fit = isthmus.fit_factors(
+        _panel(panel),
+        batch=_labels(batch),
+        time=_labels(time),
+        **{name: _number(value) for name, value in options.items()},
+    )
+    return _both(fit)
+
+
+def _factor_facts(fit: Any) -> dict[str, Any]:
+    return {
+        "id": fit.settings["id"],
+        "stats": _columns(fit.table("stats")),
+        "factors": list(fit.layout.factors),
+        "idiosyncratic": fit.settings["idiosyncratic"],
+    }
+
+
+@_answers
+def fitted_series(fit: Any) -> dict[str, Any]:
+    """Observed and fitted values of every series as columns, batch after batch."""
+    parts = []
+    for batch in fit.batches:
+        if batch.fitted is None:
+            continue
+        observed, fitted = fit.observed(batch.text), fit.fitted(batch.text)
+        n_time, n_series = observed.shape
+        parts.append(
+            {
+                "batch": np.repeat(batch.text, n_time * n_series),
+                "time": np.tile(observed.index, n_series),
+                "series": np.repeat(observed.columns, n_time),
+                "observed": observed.to_numpy().T.ravel(),
+                "fitted": fitted.to_numpy().T.ravel(),
+            }
+        )
+    return _columns(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True))
+
+
+@_answers
+def series_values(fit: Any, what: str, batch: Any, kind: str | None) -> dict[str, Any]:
+    """Fitted values or residuals of one batch, series x time."""
+    frame = fit.fitted(batch) if what == "fitted" else fit.residuals(batch, kind)
+    return {"values": frame.to_numpy().T, "series": list(frame.columns), "time": list(frame.index)}
+
+
+@_answers
+def forecast_factors(fit: Any, h: Any, *, level: float = 0.95) -> dict[str, Any]:
+    """The table of forecasts as columns."""
+    return _columns(isthmus.forecast_factors(fit, _number(h), level=level))
+
+
+@_answers
+def factor_news(fit: Any, panel: Any, **target: Any) -> dict[str, Any]:
+    """The table of news as columns, and which estimate it is about."""
+    table = isthmus.factor_news(fit, _panel(panel), **target)
+    return {"columns": _columns(table), "about": _plain(table.attrs)}
+
+
+@_answers
+def select_n_factors(panel: Any, **options: Any) -> dict[str, Any]:
+    """The table of criteria as columns."""
+    return _columns(isthmus.select_n_factors(_panel(panel), **{k: _number(value) for k, value in options.items()}))
+
+
+@_answers
+def evaluate_forecasts(vintages: Any, *, time: Any = None, options: Any = None, **reading: Any) -> dict[str, Any]:
+    """The table of errors as columns; `options` are those of `fit_factors`."""
+    from isthmus.factors import evaluate_forecasts as evaluate
+
+    given = dict(options) if isinstance(options, Mapping) else {}  # R's empty list crosses as []
+    if "factor_orders" in given:
+        given["factor_orders"] = _joint_orders(given["factor_orders"])
+    return _columns(evaluate([_panel(one) for one in vintages], time=_labels(time), **reading, **given))
+
+
+@_answers
+def simulate_panel(n_time: Any, n_series: Any, **options: Any) -> dict[str, Any]:
+    """A simulated panel, series x time, and its truth."""
+    from isthmus.testing import simulate_panel as simulate
+
+    adata = simulate(_number(n_time), _number(n_series), **{name: _number(value) for name, value in options.items()})
+    return {
+        "values": np.asarray(adata.X).T,
+        "common": np.asarray(adata.layers["common"]).T,
+        "series": list(adata.var_names),
+        "time": list(panel_module.time_text(pd.DatetimeIndex(adata.obs["time"]))),
+        "batch": [str(label) for label in adata.obs["batch"]],
+        "var": _columns(adata.var),
+        "loadings": np.asarray(adata.varm["loadings"]),
+        "factors": np.asarray(adata.obsm["factors"]),
+    }
+
+
+@_answers
+def panel_labels(time: Wire, batch: Wire | None) -> dict[str, Any]:
+    """Times and batches of the user's columns as the tables write them."""
+    times = panel_module.time_text(panel_module._as_dates(pd.Index(_labels(time))))
+    names = [panel_module.ONE_BATCH] * len(times) if batch is None else [str(label) for label in _labels(batch)]
+    return _columns(pd.DataFrame({"batch": names, "time": times}, dtype=object))
 
 
 @_answers
