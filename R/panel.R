@@ -9,7 +9,7 @@
 #'   series), or a Python object that reticulate holds.
 #' @param assay Name or number of the assay, for the experiments.
 #' @param call The environment of the function that the user called.
-#' @return A list of parts (see the bridge's `_panel`), or the Python object.
+#' @return A list of parts (see the bridge's `panel_of_r`), or the Python object.
 #' @noRd
 wire_panel <- function(data, assay, call) {
   if (inherits(data, "python.builtin.object")) {

@@ -6,6 +6,7 @@ import pytest
 
 import isthmus
 from isthmus import bridge
+from isthmus.bridge.factors import joint_orders, panel_of_r
 from isthmus.testing import simulate_panel
 
 OPTIONS = {"factors": 1.0, "factor_orders": 1.0, "max_iter": 500.0}
@@ -65,8 +66,8 @@ def test_an_input_error_is_a_value(panel):
 
 
 def test_a_joint_block_is_a_name_with_a_plus():
-    assert bridge._joint_orders({"a+b": 2.0, "c": 1.0}) == {("a", "b"): 2.0, "c": 1.0}
-    assert bridge._joint_orders(2.0) == 2.0
+    assert joint_orders({"a+b": 2.0, "c": 1.0}) == {("a", "b"): 2.0, "c": 1.0}
+    assert joint_orders(2.0) == 2.0
 
 
 def test_observed_values_are_those_of_the_panel(panel):
@@ -88,7 +89,7 @@ def test_na_of_r_is_missing_and_nothing_else(panel):
     """R's NA is a signalling NaN: the smallest of a column with one must still be found."""
     wire = r_panel(panel)
     wire["x"][0, -3:] = np.frombuffer(np.uint64(0x7FF00000000007A2).tobytes(), dtype=np.float64)[0]
-    read = bridge._panel(wire)
+    read = panel_of_r(wire)
     assert np.isnan(read["y1"][-3:]).all()
     assert np.isfinite(np.fmin.reduce(read["y1"].to_numpy()))
 

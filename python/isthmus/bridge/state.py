@@ -1,0 +1,46 @@
+"""A fit as R keeps it: plain state, and what R prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from isthmus.bridge.plain import as_columns, as_plain
+from isthmus.data.design import Design
+from isthmus.glm.result import GlmFit
+
+
+def with_state(fit: Any) -> dict[str, Any]:
+    """The engine's fit, the plain state that R keeps of it, and what R prints."""
+    kind = type(fit).__name__
+    state = {name: as_plain(value) for name, value in fit.state().items()}
+    return {"fit": fit, "state": state, "facts": {"kind": kind} | _FACTS[kind](fit)}
+
+
+def _glm_facts(fit: GlmFit) -> dict[str, Any]:
+    return {
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "n_free": fit.df,
+        "noise_model": fit.settings["noise_model"],
+        "design": _design_text(fit.mean_model.design),
+        "dispersion_design": _design_text(fit.dispersion_model.design),
+        "kernel": fit.kernel,
+    }
+
+
+def _design_text(design: Design) -> str:
+    return design.formula if design.formula is not None else f"matrix of {len(design.names)} columns"
+
+
+def _factor_facts(fit: Any) -> dict[str, Any]:
+    return {
+        "id": fit.settings["id"],
+        "stats": as_columns(fit.table("stats")),
+        "factors": list(fit.layout.factors),
+        "idiosyncratic": fit.settings["idiosyncratic"],
+    }
+
+
+_FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {"GlmFit": _glm_facts, "FactorFit": _factor_facts}
