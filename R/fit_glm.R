@@ -34,8 +34,11 @@
 #'   name of a column. Values go by the names of cells and genes where both have
 #'   names.
 #' @param noise_model `"nb"` or `"poisson"`.
-#' @param dispersion `"ml"`, or `"moments"` (a moment estimate, then the mean model
-#'   only).
+#' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
+#'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
+#'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
+#'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
+#'   the mean, as DESeq2 does, for one dispersion a gene.
 #' @param cell_data A data.frame with one row per cell that takes the place of
 #'   `colData(data)`. Rows go by name where both sides have names.
 #' @param as_numeric,as_categorical Names of columns to treat as numbers or as

@@ -64,3 +64,18 @@ test_that("wrong models to compare with have their sentence", {
     test_glm(fit, "age", method = "lrt", reference = "t")
   })
 })
+
+test_that("dispersions are adjusted and drawn towards a trend", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "deseq2_exact.csv"))
+  fit_with <- function(dispersion) {
+    fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor", dispersion = dispersion)
+  }
+  close <- function(fit, other) mean(abs(fit$state$dispersion / other - 1)[other > 1e-6] < 0.05)
+  expect_gt(close(fit_with("cox_reid"), theirs$genewise), 0.95)
+  expect_gt(close(fit_with("trend"), theirs$map), 0.95)
+})

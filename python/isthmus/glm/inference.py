@@ -144,6 +144,7 @@ def test_glm(
     asked = _read_options(method, reference, information, alternative, sandwich, lfc_threshold, n_threads)
     tested = read_hypothesis(fit, model, coef=coef, factor=factor, contrast=contrast, reduced=reduced)
     _check_single(asked, tested)
+    _check_likelihood(fit, asked, tested)
     evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
     return _run(fit, tested, asked, evidence)
 
@@ -200,6 +201,15 @@ def _check_single(asked: Asked, tested: Hypothesis) -> None:
         msg = (
             "`alternative` and `lfc_threshold` need a contrast of one row; several rows are tested against any "
             "departure."
+        )
+        raise InputError(msg)
+
+
+def _check_likelihood(fit: GlmFit, asked: Asked, tested: Hypothesis) -> None:
+    if asked.method != "wald" and tested.model == "dispersion" and refit.dispersion_is_fixed(fit):
+        msg = (
+            f'`method` = "{asked.method}" of the dispersion model needs dispersions fitted by maximum likelihood; this '
+            f'fit has dispersion="{fit.settings["dispersion"]}". Fit it with dispersion="ml", or use "wald".'
         )
         raise InputError(msg)
 
@@ -325,7 +335,8 @@ def _test_separated(
 ) -> None:
     """An infinite estimate has no standard error, but the likelihood has a supremum that can be compared."""
     genes = np.flatnonzero((status == "separated") & ~_flat(fit, tested))
-    if evidence is None or not genes.size or asked.threshold > 0:
+    held = tested.model == "dispersion" and refit.dispersion_is_fixed(fit)
+    if evidence is None or not genes.size or asked.threshold > 0 or held:
         return
     found = likelihood_ratio(fit, tested, evidence, genes, n_threads=asked.n_threads)
     _set_ratio(values, genes, found, tested, asked.alternative)
