@@ -19,8 +19,10 @@
 #' @param pairwise,versus_rest,replicate,sandwich Of later versions; leave
 #'   them as they are.
 #' @param method `"wald"`; `"lrt"`: twice the log-likelihood that the hypothesis
-#'   costs, chi-square (a 50:50 mixture where a dispersion lies on its bound); or
-#'   `"score"`: how steep the likelihood is at the hypothesis.
+#'   costs, chi-square (a 50:50 mixture where a dispersion lies on its bound);
+#'   `"score"`: how steep the likelihood is at the hypothesis; or `"qlf"`:
+#'   quasi-likelihood F, for few replicates (at least 50 genes, one dispersion a
+#'   gene).
 #' @param model `"mean"` or `"dispersion"`.
 #' @param reference `"normal"` or `"t"` (the fit's residual degrees of freedom).
 #' @param information `"expected"` or `"observed"`.
@@ -28,7 +30,7 @@
 #' @param lfc_threshold Log2 fold change that the effect must exceed, tested as
 #'   TREAT does.
 #' @param data,assay The counts that were fitted, once more: a fit keeps none. Only
-#'   `"lrt"`, `"score"` and separated genes need them. By default the object that
+#'   `"lrt"`, `"score"`, `"qlf"` and separated genes need them. By default the object that
 #'   the call of [fit_glm()] names is looked up again, and used if it still holds
 #'   the fitted counts.
 #' @param offset The fit's offset per gene and cell, if it had one and counts are

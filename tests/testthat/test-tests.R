@@ -79,3 +79,16 @@ test_that("dispersions are adjusted and drawn towards a trend", {
   expect_gt(close(fit_with("cox_reid"), theirs$genewise), 0.95)
   expect_gt(close(fit_with("trend"), theirs$map), 0.95)
 })
+
+test_that("quasi-likelihood makes the calls of edgeR", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "edger.csv"))
+  fit <- suppressMessages(fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor"))
+  test <- test_glm(fit, "conditionb", method = "qlf")
+  expect_gt(stats::cor(test$pval, theirs$pval, method = "spearman"), 0.99)
+  expect_gt(mean((test$padj < 0.05) == (stats::p.adjust(theirs$pval, "BH") < 0.05)), 0.97)
+})
