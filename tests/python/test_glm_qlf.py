@@ -164,3 +164,14 @@ def test_rules(problem):
         isthmus.test_glm(wide, "batch[T.y]", method="qlf", data=counts)
     with pytest.raises(InputError, match='`reference` = "t" is for Wald and score tests; quasi-likelihood has its F'):
         isthmus.test_glm(fit, "batch[T.y]", method="qlf", reference="t", data=counts)
+
+
+def test_counts_that_vary_less_than_poisson_have_a_quasi_dispersion_below_one():
+    """No gene has a dispersion to fit a trend to: the test is quasi-Poisson."""
+    rng = np.random.default_rng(9)
+    y = rng.binomial(10, 0.5, (20, 80)).astype(float)  # variance half the mean
+    x = np.column_stack([np.ones(20), np.repeat([0.0, 1.0], 10)])
+    fit = quietly(y, x, size_factors=None)
+    quasi, plain = isthmus.test_glm(fit, "x2", method="qlf", data=y), isthmus.test_glm(fit, "x2")
+    assert np.median(quasi["se"] / plain["se"]) == pytest.approx(np.sqrt(0.5), rel=0.1)
+    assert (quasi["pval"] < 0.05).mean() < 0.12

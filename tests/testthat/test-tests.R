@@ -92,3 +92,19 @@ test_that("quasi-likelihood makes the calls of edgeR", {
   expect_gt(stats::cor(test$pval, theirs$pval, method = "spearman"), 0.99)
   expect_gt(mean((test$padj < 0.05) == (stats::p.adjust(theirs$pval, "BH") < 0.05)), 0.97)
 })
+
+test_that("pairs of levels and levels against the rest are contrasts of one fit", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ batch + age))
+  pairs <- test_glm(fit, pairwise = "batch")
+  expect_identical(
+    unique(pairs$contrast), c("b2 - b1", "b3 - b1", "b4 - b1", "b3 - b2", "b4 - b2", "b4 - b3")
+  )
+  one <- test_glm(fit, contrast = "batchb4 - batchb3")
+  expect_equal(pairs[61:72, ]$pval, one$pval)
+  rest <- test_glm(fit, versus_rest = "batch")
+  expect_equal(rest$estimate[13:24], test_glm(fit, contrast = "batchb2 - 1/3*batchb3 - 1/3*batchb4")$estimate)
+  expect_equal(test_glm(fit, versus_rest = "batch", rest = "pooled")$estimate, rest$estimate) # ten cells each
+  expect_input_error(add_results(sce, pairs), "`fit` must have one row per gene; got 6 contrasts")
+})

@@ -17,6 +17,7 @@ from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.glm import kernel
 from isthmus.glm.constraints import Constraint, resolve_constraints
 from isthmus.glm.estimate import Job, estimate, mean_counts
+from isthmus.glm.nested_terms import nested_terms
 from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
 from isthmus.glm.separation import find_separation
@@ -160,6 +161,7 @@ def fit_glm(
         "max_iter": int(max_iter),
         "tol": float(tol),
         "gene_offset": job.gene_offset is not None,
+        "nested": nested_terms(job.mean[0], counts.cell_data),
         "kernel": kernel.kernel_name(),
         "versions": _versions(),
     }

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from isthmus import schema
 from isthmus.errors import InputError
 from isthmus.glm import refit
 from isthmus.glm.hypothesis import Hypothesis, read_hypothesis
+from isthmus.glm.level_contrasts import levels_against_rest, pairs_of_levels
 from isthmus.glm.methods import Answer, Asked, answer
 from isthmus.glm.multiplicity import benjamini_hochberg
+from isthmus.glm.nested_terms import warn_nested
 from isthmus.glm.qlf import check_quasi
+from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
-from isthmus.glm.source import find_evidence
+from isthmus.glm.source import find_evidence, need_evidence
 from isthmus.glm.threads import read_threads
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LN2 = np.log(2)
 _METHODS = ("wald", "lrt", "score", "qlf")
@@ -41,6 +42,7 @@ def test_glm(
     sandwich: Literal["CR0", "CR1", "CR2"] = "CR2",
     alternative: str = "two-sided",
     lfc_threshold: float = 0.0,
+    rest: Literal["mean", "pooled"] = "mean",
     data: Any = None,
     layer: str | None = None,
     offset: Any = None,
@@ -95,13 +97,24 @@ def test_glm(
         The fit's offset per cell and gene, if it had one and counts are needed.
     n_threads
         Threads for refits; None = all cores.
-    pairwise, versus_rest, replicate, sandwich
-        Not available yet.
+    replicate
+        Which cells belong together (donors, samples): a column of the cells' data, or one label per cell. The variance
+        is then that between replicates (`isthmus.glm.sandwich`), with t or F distributions on the degrees of freedom
+        that they leave. "wald" and "score" of the mean model.
+    sandwich
+        "CR0", "CR1" or "CR2" (default: unbiased under the model); the degrees of freedom are Satterthwaite's.
+    pairwise
+        Name of a factor: every pair of its levels, ``b - a``, one block of rows a pair. One fit serves them all.
+    versus_rest
+        Name of a factor: each level against the mean of the others' coefficients.
+    rest
+        How `versus_rest` weighs the others: "mean" (equally) or "pooled" (by their numbers of cells).
 
     Returns
     -------
     DataFrame
-        One row a gene, in input order; columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in
+        One row a gene, in input order (with `pairwise` and `versus_rest` one block of them a contrast, each adjusted by
+        itself); columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in
         ``padj``. A separated contrast (its estimate is infinite) has no Wald test: its p-value is that of the
         likelihood ratio, as ``method`` says, and ``estimate_penalized`` is Firth's estimate.
 
@@ -109,7 +122,13 @@ def test_glm(
     ------
     InputError
         Unknown names or choices; a contrast that the constraints fix; a reduced model that is not nested; counts that
-        are needed and not there, or not those of the fit.
+        are needed and not there, or not those of the fit; a contrast that the replicates' own effects absorb.
+
+    Warns
+    -----
+    ReplicateWarning
+        Fewer than 4 replicates in an arm, or one with over 3 times the median number of cells. Without `replicate`,
+        once a fit: a tested term is constant within a column of labels with many cells each.
 
     Examples
     --------
@@ -125,15 +144,27 @@ def test_glm(
     if not isinstance(fit, GlmFit):
         msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
         raise InputError(msg)
-    _refuse_later(pairwise, versus_rest, replicate)
     asked = _read_options(method, reference, information, alternative, sandwich, lfc_threshold, n_threads)
-    tested = read_hypothesis(fit, model, coef=coef, factor=factor, contrast=contrast, reduced=reduced)
-    _check_single(asked, tested)
-    if asked.method == "qlf":
-        check_quasi(fit, tested)
-    _check_likelihood(fit, asked, tested)
-    evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
-    return _table(fit, tested, answer(fit, tested, asked, evidence))
+    one = {"coef": coef, "factor": factor, "contrast": contrast, "reduced": reduced}
+    hypotheses = _read_hypotheses(fit, model, one, pairwise, versus_rest, rest)
+    for tested in hypotheses:
+        _check_single(asked, tested)
+    if method == "qlf":
+        check_quasi(fit, hypotheses[0])
+    _check_likelihood(fit, asked, hypotheses[0])
+    if replicate is None:
+        for tested in hypotheses:
+            warn_nested(fit, tested)
+        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
+        replicates = None
+    else:
+        _check_robust(asked)
+        evidence = need_evidence(fit, find_evidence(fit, data, layer, offset), "`replicate`")
+        replicates = read_replicates(replicate, fit, evidence)
+        for place, tested in enumerate(hypotheses):
+            check_contrast(fit, tested, replicates, warn=place == 0)
+    tables = [_table(fit, tested, answer(fit, tested, asked, evidence, replicates)) for tested in hypotheses]
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects functions called test_*
@@ -143,12 +174,23 @@ test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects funct
 # -----------------------------------------------------------------------------------------------------------
 
 
-def _refuse_later(pairwise: Any, versus_rest: Any, replicate: Any) -> None:
-    later = {"pairwise": pairwise, "versus_rest": versus_rest, "replicate": replicate}
-    for name, value in later.items():
-        if value is not None:
-            msg = f"`{name}` is not available yet; test coefficients with `coef`, `factor` or `contrast`."
-            raise InputError(msg)
+def _read_hypotheses(
+    fit: GlmFit, model: str, one: dict[str, Any], pairwise: Any, versus_rest: Any, rest: str
+) -> list[Hypothesis]:
+    """One hypothesis, or one for each pair of levels, or one a level."""
+    if rest not in ("mean", "pooled"):
+        msg = f"`rest` must be one of mean, pooled; got {rest!r}."
+        raise InputError(msg)
+    many = {"pairwise": pairwise, "versus_rest": versus_rest}
+    given = [name for name, value in (many | one).items() if value is not None]
+    if (pairwise is not None or versus_rest is not None) and len(given) > 1:
+        msg = f"`{given[0]}` makes contrasts of its own; got {' and '.join(f'`{name}`' for name in given[1:])} too."
+        raise InputError(msg)
+    if pairwise is not None:
+        return pairs_of_levels(fit, model, pairwise)
+    if versus_rest is not None:
+        return levels_against_rest(fit, model, versus_rest, "pooled" if rest == "pooled" else "mean")
+    return [read_hypothesis(fit, model, **one)]
 
 
 def _read_options(
@@ -174,7 +216,19 @@ def _read_options(
     if method != "wald" and threshold > 0:
         msg = f'`lfc_threshold` needs method="wald"; got {method!r}.'
         raise InputError(msg)
-    return Asked(method, reference, information, alternative, threshold, read_threads(n_threads))
+    return Asked(method, reference, information, alternative, threshold, read_threads(n_threads), sandwich)
+
+
+def _check_robust(asked: Asked) -> None:
+    if asked.method not in ("wald", "score"):
+        msg = (
+            f'`replicate` is for method="wald" and "score"; got "{asked.method}". For quasi-likelihood sum the '
+            "cells of each replicate with pseudobulk() first."
+        )
+        raise InputError(msg)
+    if asked.information == "observed":
+        msg = "`replicate` takes the expected information; leave `information` out."
+        raise InputError(msg)
 
 
 def _check_threshold(value: Any) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.glm import refit, wald
 from isthmus.glm.firth import firth_estimates
 from isthmus.glm.lrt import LikelihoodRatio, likelihood_ratio
-from isthmus.glm.qlf import deviance_differences, quasi_covariance, quasi_fit
+from isthmus.glm.qlf import QuasiFit, deviance_differences, quasi_covariance, quasi_fit
+from isthmus.glm.robust_tests import robust_values
 from isthmus.glm.score import score_at_null, standardised_score
 from isthmus.glm.separation import loads
 from isthmus.glm.source import Evidence, need_evidence
@@ -18,6 +19,7 @@ from isthmus.glm.wald import Reference
 
 if TYPE_CHECKING:
     from isthmus.glm.hypothesis import Hypothesis
+    from isthmus.glm.replicates import Replicates
     from isthmus.glm.result import GlmFit
 
     Values = dict[str, np.ndarray]
@@ -33,6 +35,8 @@ class Asked:
     alternative: str
     threshold: float
     n_threads: int
+    sandwich: str
+    shared: dict[str, Any] = field(default_factory=dict)  # what all contrasts of a call have in common
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +49,21 @@ class Answer:
     penalized: np.ndarray
 
 
-def answer(fit: GlmFit, tested: Hypothesis, asked: Asked, evidence: Evidence | None) -> Answer:
+def answer(
+    fit: GlmFit,
+    tested: Hypothesis,
+    asked: Asked,
+    evidence: Evidence | None,
+    replicates: Replicates | None = None,
+) -> Answer:
     """Test one hypothesis in every gene."""
     status = _status(fit, tested)
     method = np.full(fit.n_genes, asked.method, dtype=object)
     if asked.method == "qlf":
         values = _quasi(fit, tested, asked, need_evidence(fit, evidence, 'method="qlf"'), status)
+        return Answer(status, method, values, _penalized(fit, tested, evidence, status))
+    if replicates is not None and evidence is not None:
+        values = robust_values(fit, tested, asked, evidence, replicates, status)
         return Answer(status, method, values, _penalized(fit, tested, evidence, status))
     values = _wald(fit, tested, asked, status)
     if asked.method == "lrt":
@@ -96,7 +109,9 @@ def _flat(fit: GlmFit, tested: Hypothesis) -> np.ndarray:
 
 def _wald(fit: GlmFit, tested: Hypothesis, asked: Asked, status: np.ndarray) -> Values:
     against = Reference(float(fit.df_resid) if asked.reference == "t" else np.inf)
-    covariance = fit.free_covariance(tested.model, information=asked.information)
+    if "covariance" not in asked.shared:
+        asked.shared["covariance"] = fit.free_covariance(tested.model, information=asked.information)
+    covariance = asked.shared["covariance"]
     block = tested.free @ covariance @ tested.free.T
     estimate = tested.rows @ fit.submodel(tested.model).coef  # (k, n_genes)
     if not tested.single:
@@ -112,7 +127,9 @@ def _wald(fit: GlmFit, tested: Hypothesis, asked: Asked, status: np.ndarray) -> 
 
 def _quasi(fit: GlmFit, tested: Hypothesis, asked: Asked, evidence: Evidence, status: np.ndarray) -> Values:
     """Estimates and intervals of the refit at the trend; F and its p-value."""
-    quasi = quasi_fit(fit, evidence, n_threads=asked.n_threads)
+    if "quasi" not in asked.shared:
+        asked.shared["quasi"] = quasi_fit(fit, evidence, n_threads=asked.n_threads)
+    quasi: QuasiFit = asked.shared["quasi"]
     ratio = deviance_differences(fit, tested, evidence, quasi, n_threads=asked.n_threads)
     constraint = fit.mean_model.constraint
     coef = constraint.particular[:, None] + constraint.free @ quasi.fits.mean_coef

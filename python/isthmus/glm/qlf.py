@@ -21,7 +21,7 @@ from isthmus.glm import information as info
 from isthmus.glm import kernel, refit
 from isthmus.glm.adjusted_profile import adjusted_profile
 from isthmus.glm.squeeze import squeeze
-from isthmus.glm.trend import Trend, fit_trend
+from isthmus.glm.trend import Trend, fit_trend, has_trend
 from isthmus.glm.unit_deviance import scaled_chi_square, unit_deviance
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def quasi_fit(fit: GlmFit, evidence: Evidence, *, n_threads: int = 1) -> QuasiFi
     genes = np.flatnonzero(fit.status != "all_zero")
     log_alpha = _trended(fit, model, evidence, genes, n_threads)
     fits = refit.maximise(model, evidence, genes, dispersion=log_alpha, settings=fit.settings, n_threads=n_threads)
-    alpha = np.exp(log_alpha[0] * model.z[0, 0] + model.zeta_offset[0]) if len(log_alpha) else np.zeros(len(genes))
+    alpha = np.zeros(len(genes))
+    if len(log_alpha):
+        alpha = np.nan_to_num(np.exp(log_alpha[0] * model.z[0, 0] + model.zeta_offset[0]))
     deviance, df = _residual_deviance(model, evidence, genes, fits, alpha)
     with np.errstate(divide="ignore", invalid="ignore"):
         own = np.where(df > 0, deviance / df, np.nan)
@@ -121,14 +123,18 @@ def quasi_covariance(fit: GlmFit, quasi: QuasiFit) -> np.ndarray:
 
 
 def _trended(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
-    """Free dispersion parameter of each gene on the trend, ``(1, n)``; none for Poisson models."""
+    """Free dispersion parameter of each gene on the trend, ``(1, n)``; none for Poisson models, NaN (alpha = 0) where
+    hardly a gene has a dispersion."""
     if not model.has_dispersion:
         return np.empty((0, len(genes)))
     means = fit.mean[genes]
     if "trend" in fit.settings:
         trend = Trend(**fit.settings["trend"])
     else:
-        trend = fit_trend(_gene_wise(fit, model, evidence, genes, n_threads), means, fit.df_resid)
+        own = _gene_wise(fit, model, evidence, genes, n_threads)
+        if not has_trend(own):
+            return np.full((1, len(genes)), np.nan)
+        trend = fit_trend(own, means, fit.df_resid)
     return np.asarray((np.log(trend.at(means)) - model.zeta_offset[0]) / model.z[0, 0])[None, :]
 
 

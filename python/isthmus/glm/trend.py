@@ -46,6 +46,11 @@ class Trend:
             return np.log(dispersions) > np.log(self.at(means)) + 2 * np.sqrt(self.residual_variance)
 
 
+def has_trend(dispersions: np.ndarray) -> bool:
+    """Do enough genes have a dispersion to fit a trend to?"""
+    return int((np.nan_to_num(dispersions) > _USABLE).sum()) >= _LEAST_GENES
+
+
 def fit_trend(dispersions: np.ndarray, means: np.ndarray, df_resid: int) -> Trend:
     """The trend and the prior's width from gene-wise dispersions (NaN or 0: takes no part).
 
@@ -55,7 +60,7 @@ def fit_trend(dispersions: np.ndarray, means: np.ndarray, df_resid: int) -> Tren
         Fewer than 20 genes have a dispersion above 1e-6.
     """
     use = np.isfinite(dispersions) & (dispersions > _USABLE) & (means > 0)
-    if use.sum() < _LEAST_GENES:
+    if not has_trend(dispersions[use]):
         msg = (
             f'`dispersion` = "trend" needs at least {_LEAST_GENES} genes with a dispersion above 0 to fit a trend to; '
             f'got {int(use.sum())}. Use "cox_reid".'

@@ -4,7 +4,7 @@ A unit deviance :math:`d = 2 [y \log(y / \mu) - (y + 1/\alpha) \log((1 + \alpha 
 chi-square with one degree of freedom for large means only: with a mean of 0.1 its expectation is 0.47, so a
 quasi-likelihood dispersion taken from plain deviances is far too small for sparse genes. A scaled chi-square with the
 same two moments, :math:`d \approx c \chi^2_k` with :math:`k = 2 E^2 / V` and :math:`c = V / (2 E)`, is right (Lun &
-Smyth 2017, Stat. Appl. Genet. Mol. Biol. 16:83; Chen et al. 2025, Nucleic Acids Res. 53:gkaf018 for the adjusted deviance).
+Smyth 2017, Stat. Appl. Genet. Mol. Biol. 16:83; Chen et al. 2025, Nucleic Acids Res. 53:gkaf018).
 """
 
 from __future__ import annotations
