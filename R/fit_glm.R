@@ -33,7 +33,7 @@
 #' @param offset Natural log: a value per cell, a matrix genes x cells, or the
 #'   name of a column. Values go by the names of cells and genes where both have
 #'   names.
-#' @param noise_model `"nb"` or `"poisson"`.
+#' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
 #' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile

@@ -82,7 +82,8 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
     model = model, reference = reference, information = information,
     sandwich = sandwich, alternative = alternative, lfc_threshold = lfc_threshold, n_threads = n_threads
   ), call)
-  found <- counts_again(fit, data, assay, needed = !identical(method, "wald") || !is.null(replicate), column_name(replicate), envir = parent.frame(), call)
+  needed <- !identical(method, "wald") || !is.null(replicate)
+  found <- counts_again(fit, data, assay, needed, column_name(replicate), envir = parent.frame(), call)
   columns <- call_engine(
     "test_glm", engine_fit(fit, call), found$wire, found$cells,
     layer = found$layer, remembered = is.null(data),
@@ -104,7 +105,8 @@ check_fit <- function(fit, call) {
 
 # A column's name, or labels as codes and levels
 wire_replicate <- function(replicate, call) {
-  if (is.null(replicate) || length(replicate) == 1L) replicate else wire_column(plain_column(replicate), "replicate", call)
+  alone <- is.null(replicate) || length(replicate) == 1L
+  if (alone) replicate else wire_column(plain_column(replicate), "replicate", call)
 }
 
 wire_contrast <- function(contrast) {

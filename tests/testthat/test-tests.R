@@ -108,3 +108,15 @@ test_that("pairs of levels and levels against the rest are contrasts of one fit"
   expect_equal(test_glm(fit, versus_rest = "batch", rest = "pooled")$estimate, rest$estimate) # ten cells each
   expect_input_error(add_results(sce, pairs), "`fit` must have one row per gene; got 6 contrasts")
 })
+
+test_that("genes are chosen as edgeR and DESeq2 choose them", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  kept <- expressed_genes(counts, ~condition, cell_data = small_cells(), min_count = 5)
+  expect_identical(names(kept), rownames(counts))
+  expect_identical(unname(kept), unname(colSums(t(counts) >= 5 * colSums(counts) / median(colSums(counts))) >= 17))
+  fit <- suppressMessages(fit_glm(small_sce(), ~condition))
+  test <- test_glm(fit, "conditionB")
+  expect_equal(filter_by_mean(test), test) # nothing is rejected: no cutoff
+  expect_input_error(filter_by_mean(3), "`test` must be a result of test_glm\\(\\); got numeric")
+})

@@ -22,6 +22,7 @@ from isthmus.data import design as design_module
 from isthmus.data import formulas
 from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
+from isthmus.glm import filtering
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
@@ -246,6 +247,24 @@ def pseudobulk(
         counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
     )
     return _experiment(summed) | {"obs": as_columns(summed.obs)}
+
+
+@answers
+def expressed_genes(
+    counts: Any, design: Wire, cell_data: Wire | None, *, layer: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Which genes have enough counts, with their names."""
+    read = counts_of_r(counts, cell_data, None, layer)
+    kept = filtering.expressed_genes(read, _design(design, read, "design"), **options)
+    return {"genes": list(kept.index), "kept": kept.to_numpy(dtype=bool)}
+
+
+@answers
+def filter_by_mean(contrast: Any, mean: Any, pval: Any, *, fdr: float = 0.1) -> np.ndarray:
+    """Adjusted p-values after independent filtering."""
+    numbers = {"mean": np.atleast_1d(mean), "pval": np.atleast_1d(pval), "padj": np.atleast_1d(pval)}
+    test = pd.DataFrame({"contrast": list(as_strings(contrast)), **numbers})
+    return filtering.filter_by_mean(test, fdr=fdr)["padj"].to_numpy(dtype=float)
 
 
 @answers

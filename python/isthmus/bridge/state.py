@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from isthmus.bridge.plain import as_columns, as_plain
 from isthmus.data.design import Design
 from isthmus.glm.result import GlmFit
@@ -27,7 +29,13 @@ def _glm_facts(fit: GlmFit) -> dict[str, Any]:
         "design": _design_text(fit.mean_model.design),
         "dispersion_design": _design_text(fit.dispersion_model.design),
         "kernel": fit.kernel,
-    }
+    } | _trend(fit)
+
+
+def _trend(fit: GlmFit) -> dict[str, Any]:
+    """The trend of the dispersions, asymptotic and extra, where there is one: R draws it."""
+    trend = fit.settings.get("trend")
+    return {} if trend is None else {"trend": np.array([trend["asymptotic"], trend["extra"]])}
 
 
 def _design_text(design: Design) -> str:

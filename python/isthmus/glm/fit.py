@@ -47,7 +47,7 @@ def fit_glm(
     dispersion_constraints: Any = None,
     size_factors: Any = "auto",
     offset: Any = None,
-    noise_model: Literal["nb", "poisson"] = "nb",
+    noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
     cell_data: pd.DataFrame | None = None,
     as_numeric: Sequence[str] = (),
@@ -88,7 +88,7 @@ def fit_glm(
         Natural log, added to log mu: one value per cell, a column name, or one per cell and gene. A Series or DataFrame
         is matched by the names of cells and genes.
     noise_model
-        "nb" or "poisson" (alpha = 0; the dispersion design is not used).
+        "nb" (also "negative_binomial") or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
         How alpha is estimated; the mean is at its maximum given alpha in each case.
 
@@ -137,6 +137,7 @@ def fit_glm(
     >>> fit.table("genes")["status"].tolist()
     ['ok', 'ok', 'ok', 'ok']
     """
+    noise_model = {"negative_binomial": "nb"}.get(noise_model, noise_model)  # type: ignore[assignment]
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = read_threads(n_threads)
     counts = (

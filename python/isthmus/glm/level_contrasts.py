@@ -68,7 +68,7 @@ def _check_factor(design: Design, factor: str, argument: str) -> None:
     inside = [label for label in design.terms if factor in label.split(":") and label != factor]
     if inside:
         msg = (
-            f"`{argument}` must name a factor without interactions: the difference of its levels is not one number; got "
-            f"'{factor}', which is part of {some(inside)}. Use `contrast`."
+            f"`{argument}` must name a factor without interactions: the difference of its levels is not one number; "
+            f"got '{factor}', which is part of {some(inside)}. Use `contrast`."
         )
         raise InputError(msg)
