@@ -10,6 +10,7 @@ import pandas as pd
 
 from isthmus.compat.batchglm.input_data import InputData
 from isthmus.compat.batchglm.labelled import Labelled, parameters
+from isthmus.compat.wording import no_effect
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
 from isthmus.glm.fit import fit_glm
@@ -68,9 +69,9 @@ class Estimator:
         self._quick_scale = bool(quick_scale)
         self._fit: GlmFit | None = None
         if batch_size is not None:
-            tell("`batch_size` has no effect: every step of the fit uses all observations.")
+            no_effect("batch_size", "every step of the fit uses all observations")
         if np.dtype(dtype) == np.dtype("float32"):
-            tell("`dtype`: the fit runs in float64; in float32 the noise of the likelihood defeats convergence.")
+            no_effect("dtype", "the fit runs in float64, in float32 the noise of the likelihood defeats convergence")
 
     def initialize(self) -> None:
         """Forget an earlier fit. Starting values are found as part of the fit."""
