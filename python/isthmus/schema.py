@@ -66,18 +66,28 @@ TEST_GLM = {
         "several rows tested at once; all_zero; poisson_limit in the dispersion model",
     ),
     "log2fc": Column("float64", "log2", "estimate / ln 2", "as estimate"),
-    "se": Column("float64", "natural log", "standard error of the estimate", "as estimate; separated"),
+    "se": Column("float64", "natural log", "standard error of the estimate (Wald's)", "as estimate; separated"),
     "ci_low": Column("float64", "natural log", "lower end of the 95 % interval", "as se"),
     "ci_high": Column("float64", "natural log", "upper end of the 95 % interval", "as se"),
-    "stat": Column("float64", "", "z or t for one row; chi-square or F for several", "no p-value"),
+    "stat": Column("float64", "", "z or t for one row; chi-square or F for several, and for lrt", "no p-value"),
     "df": Column("float64", "", "rank of the contrast", "no p-value"),
     "df_resid": Column("float64", "", "cells minus free mean parameters; Inf for the normal reference", "no p-value"),
     "pval": Column(
-        "float64", "", "p-value", "status all_zero, separated or not_converged; poisson_limit in the dispersion model"
+        "float64",
+        "",
+        "p-value; of a separated contrast by likelihood ratio",
+        "status all_zero or not_converged; separated where the counts are not at hand; poisson_limit in the dispersion "
+        "model",
     ),
     "padj": Column("float64", "", "Benjamini-Hochberg over the rows with a p-value", "as pval"),
     "log_likelihood": Column("float64", "natural log", "log-likelihood of the fit, with every constant", "all_zero"),
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
+    "estimate_penalized": Column(
+        "float64",
+        "natural log",
+        "Firth's penalised estimate of a separated contrast of the mean model",
+        "not separated; several rows; the counts are not at hand",
+    ),
 }
 
 _BATCH = Column("str", "", 'label of the batch; "all" where there is one')

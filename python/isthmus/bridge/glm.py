@@ -20,11 +20,14 @@ from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_f
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
+from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
+from isthmus.glm.reduced import KeptTerms
 from isthmus.glm.result import GlmFit
+from isthmus.glm.source import same_counts
 
 
 def _design(wire: Wire, counts: counts_module.Counts | int, argument: str) -> design_module.Design:
@@ -197,9 +200,36 @@ def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire
 
 
 @answers
-def test_glm(fit: GlmFit, **options: Any) -> dict[str, Any]:
-    """Test a fit; the table as columns."""
-    return as_columns(isthmus.test_glm(fit, **{name: as_labelled(as_number(value)) for name, value in options.items()}))
+def test_glm(
+    fit: GlmFit,
+    counts: Any = None,
+    cell_data: Wire | None = None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    reduced: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Test a fit; the table as columns. `remembered`: R has found the counts itself, so they may be other ones."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    return as_columns(isthmus.test_glm(fit, data=data, reduced=_reduced(reduced), **options))
+
+
+def _counts_again(fit: GlmFit, wire: Any, cell_data: Wire | None, layer: str | None, *, remembered: bool) -> Any:
+    try:
+        return same_counts(fit, counts_of_r(wire, cell_data, None, layer), None)
+    except InputError:
+        if remembered:
+            return None
+        raise
+
+
+def _reduced(wire: Any) -> Any:
+    """A formula's terms as R reads them, names of coefficients, or a matrix."""
+    if not isinstance(wire, Mapping) or wire.get("kind") != "formula":
+        return list(as_strings(wire)) if isinstance(wire, (str, list)) else as_labelled(wire)
+    return KeptTerms(as_strings(wire["labels"]), wire["text"])
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 import warnings
 from dataclasses import dataclass, replace
@@ -22,6 +21,8 @@ from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
 from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
+from isthmus.glm.source import Source
+from isthmus.glm.threads import check_whole, read_threads
 from isthmus.messages import tell
 from isthmus.progress import Progress
 
@@ -163,7 +164,7 @@ def fit_glm(
     ['ok', 'ok', 'ok', 'ok']
     """
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
-    threads = _threads(n_threads)
+    threads = read_threads(n_threads)
     counts = (
         data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     )
@@ -192,7 +193,7 @@ def fit_glm(
     _tell_few_df(job, settings)
     with Progress(counts.n_genes, progress) as bar:
         fits = _fit(job, settings, init, dispersion_init, chunk_genes, threads, bar)
-    fit = _result(job, fits, settings)
+    fit = replace(_result(job, fits, settings), source=Source(data, layer, gene_names))
     _warn_not_converged(fit)
     return fit
 
@@ -253,25 +254,12 @@ def _check_choices(
     if dtype not in ("float64", np.float64):
         msg = f"`dtype` must be 'float64': in float32 the noise of the likelihood defeats convergence; got {dtype!r}."
         raise InputError(msg)
-    _check_whole("max_iter", max_iter)
+    check_whole("max_iter", max_iter)
     if chunk_genes is not None:
-        _check_whole("chunk_genes", chunk_genes)
+        check_whole("chunk_genes", chunk_genes)
     if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)) or not 0 < float(tol) < 1:
         msg = f"`tol` must be a number between 0 and 1 (log-likelihood units); got {tol!r}."
         raise InputError(msg)
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        msg = f"`{name}` must be a whole number of at least 1; got {value!r}."
-        raise InputError(msg)
-
-
-def _threads(n_threads: int | None) -> int:
-    if n_threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    _check_whole("n_threads", n_threads)
-    return int(n_threads)
 
 
 def _versions() -> dict[str, str]:

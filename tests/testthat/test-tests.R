@@ -1,0 +1,66 @@
+# Every method of test_glm() from R: the numbers are the engine's, checked in Python; here that they arrive, and that
+# counts are found again.
+
+separated_sce <- function() {
+  counts <- small_counts()
+  counts[3, 21:40] <- 0
+  small_sce(counts)
+}
+
+test_that("a likelihood ratio is that of two fits", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  full <- suppressMessages(fit_glm(sce, ~ condition + age))
+  smaller <- suppressMessages(fit_glm(sce, ~age))
+  stat <- 2 * as.vector(logLik(full) - logLik(smaller))
+  test <- test_glm(full, "conditionB", method = "lrt")
+  expect_equal(test$stat, stat, tolerance = 1e-6)
+  expect_equal(test$pval, stats::pchisq(stat, 1, lower.tail = FALSE), tolerance = 1e-6)
+  x <- model.matrix(~age, SummarizedExperiment::colData(sce))
+  for (reduced in list(~age, "~ age", "conditionB", x)) {
+    expect_equal(test_glm(full, reduced = reduced, method = "lrt", data = sce)$stat, stat, tolerance = 1e-6)
+  }
+})
+
+test_that("separated contrasts have a likelihood ratio and a finite estimate", {
+  skip_if_no_engine()
+  sce <- separated_sce()
+  fit <- suppressMessages(fit_glm(sce, ~condition))
+  test <- test_glm(fit, "conditionB")
+  expect_identical(test$method[3], "lrt")
+  expect_identical(test$estimate[3], -Inf)
+  expect_lt(test$pval[3], 1e-4)
+  expect_lt(test$estimate_penalized[3], -3)
+  expect_true(all(is.na(test$estimate_penalized[-3])))
+})
+
+test_that("counts are looked up again, and asked for where they are gone or changed", {
+  skip_if_no_engine()
+  held <- new.env()
+  held$sce <- separated_sce()
+  fit <- suppressMessages(fit_glm(held$sce, ~condition))
+  score <- test_glm(fit, "conditionB", method = "score")
+  same <- held$sce
+  expect_equal(test_glm(fit, "conditionB", method = "score", data = same), score)
+  SummarizedExperiment::assay(held$sce) <- SummarizedExperiment::assay(held$sce) * 2
+  expect_input_error(test_glm(fit, "conditionB", method = "score"), "`data` must be passed again")
+  expect_input_error(
+    test_glm(fit, "conditionB", method = "score", data = held$sce), "`data` must hold the counts that were fitted"
+  )
+  rm("sce", envir = held)
+  expect_input_error(test_glm(fit, "conditionB", method = "lrt"), "`data` must be passed again")
+  expect_silent(test <- test_glm(fit, "conditionB"))
+  expect_true(is.na(test$pval[3]))
+})
+
+test_that("wrong models to compare with have their sentence", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ condition + age))
+  expect_snapshot(error = TRUE, {
+    test_glm(fit, reduced = ~ condition + age, method = "lrt")
+    test_glm(fit, reduced = ~batch, method = "lrt")
+    test_glm(fit, reduced = "nope", method = "lrt")
+    test_glm(fit, "age", method = "lrt", reference = "t")
+  })
+})
