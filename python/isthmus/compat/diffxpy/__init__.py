@@ -14,6 +14,6 @@
 New work should use :func:`isthmus.fit_glm`.
 """
 
-from isthmus.compat.diffxpy import fit, utils
+from isthmus.compat.diffxpy import fit, test, utils
 
-__all__ = ["fit", "utils"]
+__all__ = ["fit", "test", "utils"]

@@ -98,7 +98,7 @@ def model(
     options.check_strategy(training_strategy)
     options.check_dtype(dtype)
     options.tell_unused(kwargs)
-    counts = _read(data, gene_names, options.description(data, sample_description))
+    counts = read_data(data, gene_names, sample_description)
     fit = fit_glm(
         counts,
         options.read_design(formula_loc, dmat_loc, "formula_loc", "dmat_loc", None),
@@ -145,7 +145,7 @@ class partition:
         gene_names: Any = None,
         sample_description: pd.DataFrame | None = None,
     ) -> None:
-        self._counts = _read(data, gene_names, options.description(data, sample_description))
+        self._counts = read_data(data, gene_names, sample_description)
         self._rows = group_rows(self._counts, parts, "parts")
 
     def model(self, **options_of_model: Any) -> dict[str, Estimator]:
@@ -166,7 +166,9 @@ def _take(values: Any, rows: np.ndarray) -> Any:
     return values.iloc[rows] if isinstance(values, (pd.Series, pd.DataFrame)) else np.asarray(values)[rows]
 
 
-def _read(data: Any, gene_names: Any, cell_data: pd.DataFrame | None) -> Counts:
+def read_data(data: Any, gene_names: Any, sample_description: Any) -> Counts:
+    """The counts of whatever `model` takes."""
+    cell_data = options.description(data, sample_description)
     if isinstance(data, Counts):
         return data
     given = getattr(data, "counts", data)  # batchglm's input data
