@@ -147,6 +147,7 @@ def estimate_panel(y: np.ndarray, spec: Spec, layout: Layout, options: Options) 
         gain=float(found.gain),
         scaled_score=float(found.scaled_score),
         heywood=np.asarray(found.heywood, dtype=bool),
+        held=np.asarray(found.held, dtype=bool),
         kernel=found.kernel,
         filtered=states.filtered,
         filtered_cov=states.filtered_cov,
@@ -254,5 +255,10 @@ def _message(fitted: Fitted, message: str, options: Options) -> str:
         near = [name for name, flag in zip(fitted.names, estimate.heywood, strict=True) if flag]
         parts.append(
             f"Almost no idiosyncratic variance (near a Heywood case): {', '.join(near)}. Look for near-duplicates."
+        )
+    if estimate.held.any():
+        held = [name for name, flag in zip(fitted.names, estimate.held, strict=True) if flag]
+        parts.append(
+            f"Held at the least idiosyncratic variance, as the likelihood has no maximum above it: {', '.join(held)}."
         )
     return " ".join(parts)

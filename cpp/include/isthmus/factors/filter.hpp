@@ -260,13 +260,16 @@ static inline double update_exact(const FactorPanel& panel, const FactorParams& 
 
 // What the collapsed update of time t needs of the covariances, into its slot. With J = C C' and S = I + C'P C:
 // D = J - J (P^-1 + J)^-1 J = C S^-1 C', D P, G = S^-1/2 C', log|I + J P| = log|S|.
-static inline bool update_cov(Workspace& w, int slot, int size) {
+static inline bool update_cov(Workspace& w, int slot, int size, bool same_rows) {
     const int m = w.m;
     const std::int64_t at = static_cast<std::int64_t>(slot) * w.mc * w.mc;
     const double* p = w.p + static_cast<std::int64_t>(slot) * m * m;
     double *root = w.root + at, *gain = w.gain + at, *s = w.s_root + at, *d = w.d + at,
            *dp = w.dp + static_cast<std::int64_t>(slot) * w.mc * m;
-    semidefinite_root(w.j, size, root);
+    if (same_rows)
+        copy(root, root - w.mc * w.mc, size * size);
+    else
+        semidefinite_root(w.j, size, root);
     fill(w.g, 0, size * m);  // C'P
     multiply_add_at(w.g, m, 1, root, size, p, m, size, size, m);
     fill(s, 0, size * size);
@@ -279,11 +282,13 @@ static inline bool update_cov(Workspace& w, int slot, int size) {
     copy(gain, root, size * size);
     transpose_square(gain, size);
     solve_lower(s, size, gain, size);
-    fill(d, 0, size * size);
-    multiply_add_at(d, size, 1, gain, size, gain, size, size, size, size);
-    fill(dp, 0, size * m);
-    multiply_add(dp, m, 1, d, size, p, m, size, size, m);
     solve_lower(s, size, w.g, m);  // G P
+    if (w.for_smoother) {
+        fill(d, 0, size * size);
+        multiply_add_at(d, size, 1, gain, size, gain, size, size, size, size);
+        fill(dp, 0, size * m);
+        multiply_add_at(dp, m, 1, gain, size, w.g, m, size, size, m);
+    }
     copy(w.pf, p, m * m);
     multiply_add_at(w.pf, m, -1, w.g, m, w.g, m, m, size, m);
     return true;
@@ -343,9 +348,10 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
         }
         if (!keeps) {
             ++slot;
-            gather_rows(panel, theta, w, t, size);
+            const bool same_rows = slot > 0 && panel.same[t];
+            if (!same_rows) gather_rows(panel, theta, w, t, size);
             copy(w.p + slot * mm, w.next_cov, static_cast<int>(mm));
-            if (!update_cov(w, slot, size)) return false;
+            if (!update_cov(w, slot, size, same_rows)) return false;
             moved = true;
         }
         w.predicted_slot[t] = slot;

@@ -19,6 +19,7 @@ struct Workspace {
     // filter: per time, and per slot (times that share their covariances share a slot)
     double *predicted, *filtered, *u, *p, *dp, *d, *root, *gain, *s_root, *log_det, *exact, *heavy_kept, *filtered_cov,
         *next_state, *next_cov;
+    bool for_smoother = true;  // whether what the smoother reads is kept
     int *predicted_slot, *cov_slot, *heavy, *heavy_flag, n_heavy;
     // smoother: component by time, and per slot
     double *smoothed, *cov;
