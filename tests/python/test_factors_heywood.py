@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import mpmath
 import numpy as np
+import pandas as pd
 import pytest
 from factor_cases import panel, simple_spec, statsmodels_model, to_statsmodels
 
+import isthmus
 from isthmus.factors import kernel
-from isthmus.factors.params import Params, Spec, dense_transition
+from isthmus.factors.coordinates import Coordinates
+from isthmus.factors.params import Params, Spec, dense_transition, slices
 from isthmus.factors.start import start_params
 
 
@@ -80,3 +83,74 @@ def test_states_beside_tiny_variances(idiosyncratic: str, missing: float, monkey
     twin = kernel.states(y, spec, params)
     for name in ("filtered", "filtered_cov", "smoothed", "smoothed_cov", "innovations", "innovation_var"):
         np.testing.assert_allclose(getattr(ours, name), getattr(twin, name), rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def duplicates(n_time: int = 120) -> tuple[np.ndarray, Spec]:
+    """Eight series, the last the same as the first."""
+    y = panel(n_time, 8, 1, seed=4)
+    y[:, 7] = y[:, 0]
+    return y, simple_spec(8, 1, 1, "ar1")
+
+
+def test_a_likelihood_without_maximum_converges_at_the_bound() -> None:
+    """One factor follows the pair; their variances stop at the bound, and all else is where it is best there."""
+    y, spec = duplicates()
+    start = start_params(y, spec)
+    start.loadings[:] = [[1.0]] + [[0.3]] * 6 + [[1.0]]
+    start.idio_var[[0, 7]] = 1e-3
+    fit = kernel.fit_panel(y, spec, start=start)
+    assert list(np.flatnonzero(fit.held)) == [0, 7]
+    np.testing.assert_allclose(fit.params.idio_var[[0, 7]] / (y[:, [0, 7]] ** 2).mean(0), 1e-8, rtol=1e-6)
+    assert fit.converged
+    assert fit.gain < 1e-4
+    assert fit.scaled_score < 1e-2
+    assert np.diff(fit.path).min() > -1e-6
+    lower = fit.params.replace(idio_var=fit.params.idio_var * np.r_[0.25, np.ones(6), 0.25])
+    assert kernel.loglike(y, spec, lower) > fit.log_likelihood + 50  # no maximum below the bound
+    x = Coordinates(spec).to(fit.params)
+    where = slices(spec)["idio_var", 0].start
+    for k in set(range(len(x))) - {where, where + 7}:
+        for sign in (-1, 1):
+            moved = Coordinates(spec).back(x + 0.01 * sign * (np.arange(len(x)) == k), fit.params)
+            assert kernel.loglike(y, spec, moved) < fit.log_likelihood + 1e-3
+
+
+def test_plain_em_stops_at_the_bound_too() -> None:
+    y, spec = duplicates()
+    start = start_params(y, spec)
+    start.loadings[:] = [[1.0]] + [[0.3]] * 6 + [[1.0]]
+    start.idio_var[[0, 7]] = 1e-7
+    fit = kernel.fit_panel(y, spec, start=start, accelerate=False, max_iter=60)
+    assert list(np.flatnonzero(fit.held)) == [0, 7]
+    assert np.diff(fit.path).min() > -1e-6
+
+
+def test_held_variances_are_named() -> None:
+    """Two series that are one: the fit converges, and says which variances have no best value."""
+    values = pd.DataFrame(panel(100, 4, 1, seed=8), columns=list("abcd"))
+    values["a2"] = values["a"]
+    fit = isthmus.fit_factors(values, factors=1)
+    row = fit.table("stats").iloc[0]
+    assert row["converged"]
+    assert row["status"] == "near_heywood"
+    assert (
+        "Held at the least idiosyncratic variance, as the likelihood has no maximum above it: a, a2." in row["message"]
+    )
+    assert isthmus.factors.FactorFit.from_state(fit.state()).one().estimate.held.tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_hard_panel_needs_the_hessian() -> None:
+    """Where L-BFGS crawls: a stiff pair beside a factor near a unit root."""
+    rng = np.random.default_rng(5)
+    y = np.cumsum(rng.normal(size=(130, 12)), axis=0) * 0.3 + np.cumsum(rng.normal(size=(130, 1)), axis=0)
+    y[:, 3] = y[:, 2] + 1e-3 * rng.normal(size=130)
+    y = (y - y.mean(0)) / y.std(0)
+    fit = kernel.fit_panel(y, simple_spec(12, 3, 1, "ar1"), start=start_params(y, simple_spec(12, 3, 1, "ar1")))
+    assert fit.converged
+    assert np.diff(fit.path).min() > -1e-6

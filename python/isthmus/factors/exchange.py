@@ -28,7 +28,7 @@ _BETTER = 0.01
 _CLOSE = 0.8
 _PAIRS = 4
 # Every start gets this many iterations; the best of them go on.
-_TRIAL = 4
+_TRIAL = 6
 _FINALISTS = 2
 # ... so far: a finalist that has not overtaken the fit by then is given up, the best of all is fitted to the end.
 _CHASE = 60

@@ -21,6 +21,10 @@ SCALED_SCORE = 1e-2
 # (near-duplicates: it rises without end as the variance goes to zero) or one that is this flat.
 LEAST = 1e-8
 _MEMORY = 60
+# Scores that L-BFGS may ask for (or half as many as there are parameters) before the Hessian is computed, and the number
+# of parameters up to which it is.
+_PATIENCE = 160
+_LARGEST_HESSIAN = 1500
 # Quasi-Newton steps scale with the information of the loadings as if no variance were below this share.
 _SCALING_LEAST = 1e-2
 
@@ -63,6 +67,10 @@ class Search:
         self.n_iter, self.gain = 0, np.inf
         self._ahead: Params | None = None
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        # Variances at their bound, and those of them that would now rise again.
+        self._held = self.released = np.zeros(panel.spec.n_series, dtype=bool)
+        self._inverse: np.ndarray | None = None  # of minus the Hessian, once it was worth its price
+        self._patience = 0
 
     def _bounded(self, params: Params) -> Params:
         return params.replace(idio_var=np.maximum(params.idio_var, self._least))
@@ -89,7 +97,7 @@ class Search:
         """One ECM step."""
         new, _ = self._step(self.params)
         value = self.panel.loglike(new)
-        if np.isfinite(value):
+        if value >= self.value - 1e-9 * abs(self.value):
             self._accept(new, value)
         else:
             self.gain = 0.0
@@ -110,7 +118,8 @@ class Search:
         if not value >= lowest:
             jump = second
             ahead, value = self._step(second)
-        if not np.isfinite(value):  # rounding took the step out of the model: stay
+        # Rounding took the step out of the model; or phi was best for a sigma2 below the bound. Stay.
+        if not value >= self.value - 1e-9 * abs(self.value):
             jump, ahead, value = self.params, None, self.value
         self._accept(jump, value)
         self._ahead = ahead  # the ECM step from here is known already
@@ -124,11 +133,15 @@ class Search:
     def score(self) -> Slope:
         """Gradient and curvature in coordinates, which variances are held, and the scaled score of all others."""
         self.n_iter += 1
+        self._patience -= 1
         _, score, information = self.panel.score(self.params)
         x = self.coordinates.to(self.params)
         free = np.ones(len(x), dtype=bool)
         variances = slices(self.panel.spec)["idio_var", 0]
-        free[variances] = ~(self.at_bound & (score[variances] < 0))
+        rising = score[variances] > 0
+        self._held = self.at_bound & (self._held | ~rising)
+        self.released = self._held & rising
+        free[variances] = ~self._held
         usable = free & (information > 0)
         scaled = float(np.max(np.abs(score[usable]) / np.sqrt(information[usable]), initial=0.0))
         gradient = np.where(free, self.coordinates.gradient(x, score), 0.0)
@@ -150,36 +163,75 @@ class Search:
             a = (s @ q) / (y @ s)
             q -= a * y
             kept.append(a)
-        scale = 1.0
-        if self._pairs:
-            s, y = self._pairs[-1]
-            scale = (s @ y) / (y @ (y / slope.curvature))
-        q = scale * q / slope.curvature
+        if self._inverse is not None:
+            q = self._inverse @ q
+        else:
+            s, y = self._pairs[-1] if self._pairs else (q, q * slope.curvature)
+            q = (s @ y) / (y @ (y / slope.curvature)) * q / slope.curvature if y.any() else q
         for (s, y), a in zip(self._pairs, reversed(kept), strict=True):
             q += (a - (y @ q) / (y @ s)) * s
         return np.where(slope.free, q, 0.0)
 
     def quasi_newton(self, tol: float) -> float:
         """L-BFGS until the gain is under `tol` and the scaled score under 1e-2, or no step gains; the scaled score."""
-        self._pairs = []
+        self._pairs, self._inverse = [], None
         slope = self.score()
+        self._patience = max(_PATIENCE, len(slope.gradient) // 2)
         while not self.exhausted:
+            if self._patience <= 0:
+                self._learn(slope)
             if abs(self.gain) < tol and slope.scaled < SCALED_SCORE:
-                break
+                if not self.released.any():
+                    break
+                slope = self._release()
             step = self._search_line(self._direction(slope), slope.gradient)
             if step is None:
-                if not self._pairs:
+                if self._pairs:
+                    self._pairs = []
+                elif self.released.any():
+                    slope = self._release()
+                else:
                     break
-                self._pairs = []
                 continue
             before, slope = slope, self.score()
             self._remember(step, before, slope)
             self._count()
         return slope.scaled
 
+    def _learn(self, slope: Slope) -> None:
+        """Where L-BFGS crawls: the Hessian, by differences of the score, as its new scaling."""
+        n = len(slope.gradient)
+        self._patience = n
+        if n > _LARGEST_HESSIAN or self.n_iter + 2 * n > self.max_iter:
+            return
+        root = np.sqrt(slope.curvature)
+        free, hessian = np.flatnonzero(slope.free), np.zeros((n, n))
+        x = self.coordinates.to(self.params)
+        for j in free:
+            ends = [self._gradient(x + sign * 1e-4 / root[j] * (np.arange(n) == j)) for sign in (1, -1)]
+            hessian[:, j] = (ends[1] - ends[0]) / 2e-4 / root
+        own = hessian[np.ix_(free, free)]
+        if not np.isfinite(own).all():
+            return
+        values, vectors = np.linalg.eigh((own + own.T) / 2)
+        size = np.maximum(np.abs(values), 1e-4 * np.median(np.abs(values)))
+        self._inverse = np.zeros((n, n))
+        self._inverse[np.ix_(free, free)] = (vectors / size) @ vectors.T / np.outer(root[free], root[free])
+        self._pairs = []
+
+    def _gradient(self, x: np.ndarray) -> np.ndarray:
+        self.n_iter += 1
+        return self.coordinates.gradient(x, self.panel.score(self.coordinates.back(x, self.params))[1])
+
+    def _release(self) -> Slope:
+        """Let variances leave their bound, once all others are where they are best: sooner, they come and go."""
+        self._held = np.zeros_like(self._held)
+        self._pairs = []
+        return self.score()
+
     def _remember(self, step: np.ndarray, before: Slope, after: Slope) -> None:
         if not np.array_equal(before.free, after.free):
-            self._pairs = []  # another face of the domain: another curvature
+            self._pairs, self._inverse = [], None  # another face of the domain: another curvature
             return
         change = before.gradient - after.gradient  # of minus the log-likelihood's gradient
         if step @ change > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
