@@ -21,7 +21,7 @@ SCALED_SCORE = 1e-2
 # (near-duplicates: it rises without end as the variance goes to zero) or one that is this flat.
 LEAST = 1e-8
 _MEMORY = 60
-# Scores that L-BFGS may ask for (or half as many as there are parameters) before the Hessian is computed, and the number
+# Scores that L-BFGS may ask for (or half as many as there are parameters) before the Hessian is computed; the number
 # of parameters up to which it is.
 _PATIENCE = 160
 _LARGEST_HESSIAN = 1500
