@@ -1,4 +1,4 @@
-"""How good the factor model's optima are, beside DynamicFactorMQ's and beside the truth: part of factors.py's report."""
+"""How good our optima are, beside DynamicFactorMQ's and beside the truth: part of the report of factors.py."""
 
 from __future__ import annotations
 

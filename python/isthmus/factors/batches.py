@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -61,8 +62,8 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
             out.append(fit_batch(task))
             progress(done + 1)
         return out
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_workers, len(tasks)), mp_context=context) as pool:
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(n_workers, len(tasks)), mp_context=context, initializer=_leave_interrupts) as pool:
         futures = [pool.submit(fit_batch, task) for task in tasks]
         try:
             waiting = set(futures)
@@ -70,9 +71,16 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
                 _, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 progress(len(futures) - len(waiting))
             return [future.result() for future in futures]
-        except BaseException:
+        except BaseException:  # Ctrl-C: nobody would read what the workers still do
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches the whole process group: the calling process decides, workers print no tracebacks of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def fit_batch(task: Task) -> BatchFit:

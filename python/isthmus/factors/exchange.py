@@ -86,7 +86,7 @@ def exchange_factors(panel: CompiledPanel, found: PanelFit, fit: Callable[[Param
         best = other
     if not best.converged:
         best = fit(best.params, None)
-    return found if best.held.any() else best
+    return best if best.converged and not best.held.any() else found
 
 
 def _candidates(panel: CompiledPanel, found: PanelFit) -> list[np.ndarray]:
