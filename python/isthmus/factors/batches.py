@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,12 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
                 _, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 progress(len(futures) - len(waiting))
             return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            msg = (
+                f"`n_workers` {n_workers}: a worker process died. In a script, the call must stand under `if __name__ == "
+                "'__main__':`, as workers import the script; short of memory, use fewer. n_workers=1 needs no process."
+            )
+            raise InputError(msg) from error
         except BaseException:  # Ctrl-C: nobody would read what the workers still do
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
