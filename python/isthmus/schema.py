@@ -192,6 +192,27 @@ N_FACTORS = {
     "selected": Column("bool", "", "the best number by this criterion"),
 }
 
+DIAGNOSTICS = {
+    "batch": _BATCH,
+    "series": _SERIES,
+    "n": Column("int32", "", "one-step errors: observed values"),
+    "mean": Column("float64", "sd of the error", "mean of the standardised one-step errors; 0 if the model holds"),
+    "sd": Column("float64", "sd of the error", "their standard deviation; 1 if the model holds"),
+    "ljung_box": Column("float64", "", "Ljung-Box statistic of their autocorrelations"),
+    "ljung_box_pval": Column("float64", "", "its p-value, chi-square with as many degrees of freedom as lags"),
+    "jarque_bera": Column("float64", "", "Jarque-Bera statistic of their skewness and kurtosis"),
+    "jarque_bera_pval": Column("float64", "", "its p-value, chi-square with 2 degrees of freedom"),
+}
+
+FORECAST_ERRORS = {
+    "series": _SERIES,
+    "h": Column("int32", "steps", "how far ahead"),
+    "n": Column("int32", "", "forecasts that came true or not: vintages whose target the last one holds"),
+    "rmse": Column("float64", "transformed series", "root mean squared error of the forecasts"),
+    "rmse_ar1": Column("float64", "transformed series", "that of an AR(1) of the series itself"),
+    "ratio": Column("float64", "", "rmse / rmse_ar1; below 1: better than the AR(1)"),
+}
+
 TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
@@ -205,6 +226,8 @@ TABLES = {
     "decomposition": DECOMPOSITION,
     "news": NEWS,
     "n_factors": N_FACTORS,
+    "diagnostics": DIAGNOSTICS,
+    "forecast_errors": FORECAST_ERRORS,
 }
 
 

@@ -13,6 +13,7 @@ ours travel as values. All others pass through: reticulate 1.28 delivers about o
 from __future__ import annotations
 
 from isthmus.bridge.factors import (
+    diagnostics,
     evaluate_forecasts,
     factor_news,
     fit_factors,
@@ -57,6 +58,7 @@ __all__ = [
     "check_frame",
     "constraint_matrix",
     "covariance",
+    "diagnostics",
     "evaluate_forecasts",
     "factor_news",
     "fit_factors",
