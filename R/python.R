@@ -143,8 +143,9 @@ call_engine <- function(name, ..., .call) {
   bridge <- engine(.call)
   answer <- let_interrupts_pass(bridge[[name]](...))
   for (text in as.character(answer$messages)) message(text)
-  for (text in as.character(answer$warnings)) {
-    rlang::warn(text, class = "isthmus_convergence_warning", call = .call)
+  classes <- as.character(answer$warning_classes)
+  for (i in seq_along(classes)) {
+    rlang::warn(as.character(answer$warnings)[[i]], class = classes[[i]], call = .call)
   }
   if (!is.null(answer$error)) {
     rlang::abort(answer$error$message, class = c(answer$error$class, "isthmus_error"), call = .call)

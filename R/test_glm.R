@@ -16,19 +16,30 @@
 #' @param reduced A smaller model to test against: a formula such as `~ batch`
 #'   (terms of the fit's formula), a design matrix that the fit's design can
 #'   express, or names of coefficients to set to zero.
-#' @param pairwise,versus_rest,replicate,sandwich Of later versions; leave
-#'   them as they are.
+#' @param replicate Which cells belong together (donors, samples): the name of a
+#'   column of the cell data, or one label per cell. Variances are then those
+#'   between replicates, for Wald and score tests of the mean model.
+#' @param sandwich `"CR0"`, `"CR1"` or `"CR2"`; degrees of freedom are
+#'   Satterthwaite's.
+#' @param pairwise Name of a factor: every pair of its levels, `b - a`, one block
+#'   of rows a pair. One fit serves them all.
+#' @param versus_rest Name of a factor: each level against the mean of the others'
+#'   coefficients.
 #' @param method `"wald"`; `"lrt"`: twice the log-likelihood that the hypothesis
-#'   costs, chi-square (a 50:50 mixture where a dispersion lies on its bound); or
-#'   `"score"`: how steep the likelihood is at the hypothesis.
+#'   costs, chi-square (a 50:50 mixture where a dispersion lies on its bound);
+#'   `"score"`: how steep the likelihood is at the hypothesis; or `"qlf"`:
+#'   quasi-likelihood F, for few replicates (at least 50 genes, one dispersion a
+#'   gene).
 #' @param model `"mean"` or `"dispersion"`.
 #' @param reference `"normal"` or `"t"` (the fit's residual degrees of freedom).
 #' @param information `"expected"` or `"observed"`.
 #' @param alternative `"two-sided"` (or `"two.sided"`), `"greater"`, `"less"`.
 #' @param lfc_threshold Log2 fold change that the effect must exceed, tested as
 #'   TREAT does.
+#' @param rest How `versus_rest` weighs the other levels: `"mean"` (equally) or
+#'   `"pooled"` (by their numbers of cells).
 #' @param data,assay The counts that were fitted, once more: a fit keeps none. Only
-#'   `"lrt"`, `"score"` and separated genes need them. By default the object that
+#'   `"lrt"`, `"score"`, `"qlf"` and separated genes need them. By default the object that
 #'   the call of [fit_glm()] names is looked up again, and used if it still holds
 #'   the fitted counts.
 #' @param offset The fit's offset per gene and cell, if it had one and counts are
@@ -45,7 +56,9 @@
 #' estimate. Other contrasts of such a gene are tested as usual.
 #' @section Cells of one donor:
 #' are not independent: a cell-level test takes them for replicates and rejects
-#' far too often. Sum the counts of each donor first and test those.
+#' far too often. Sum the counts of each donor with [pseudobulk()] and test those
+#' with `method = "qlf"`, or name the donors in `replicate`. Random intercepts
+#' for donors are not part of this package: see lme4 or glmmTMB.
 #' @section Python:
 #' `isthmus.test_glm`
 #' @seealso [add_results()], [plot.isthmus_test()]
@@ -61,20 +74,21 @@
 test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced = NULL, pairwise = NULL,
                      versus_rest = NULL, method = "wald", model = "mean", reference = "normal",
                      information = "expected", replicate = NULL, sandwich = "CR2", alternative = "two-sided",
-                     lfc_threshold = 0, data = NULL, assay = "counts", offset = NULL, n_threads = NULL) {
+                     lfc_threshold = 0, rest = "mean", data = NULL, assay = "counts", offset = NULL, n_threads = NULL) {
   call <- rlang::current_env()
   check_fit(fit, call)
   refuse_na(list(
-    coef = coef, factor = factor, method = method, model = model, reference = reference, information = information,
+    coef = coef, factor = factor, pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method,
+    model = model, reference = reference, information = information,
     sandwich = sandwich, alternative = alternative, lfc_threshold = lfc_threshold, n_threads = n_threads
   ), call)
-  found <- counts_again(fit, data, assay, needed = !identical(method, "wald"), envir = parent.frame(), call)
+  found <- counts_again(fit, data, assay, needed = !identical(method, "wald") || !is.null(replicate), column_name(replicate), envir = parent.frame(), call)
   columns <- call_engine(
     "test_glm", engine_fit(fit, call), found$wire, found$cells,
     layer = found$layer, remembered = is.null(data),
     coef = coef, factor = factor, contrast = wire_contrast(contrast), reduced = wire_reduced(reduced),
-    pairwise = pairwise, versus_rest = versus_rest, method = method, model = model, reference = reference,
-    information = information, replicate = replicate, sandwich = sandwich,
+    pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method, model = model, reference = reference,
+    information = information, replicate = wire_replicate(replicate, call), sandwich = sandwich,
     alternative = sub("two.sided", "two-sided", alternative, fixed = TRUE), lfc_threshold = lfc_threshold,
     offset = wire_offset(offset), n_threads = wire_number(n_threads),
     .call = call
@@ -86,6 +100,11 @@ check_fit <- function(fit, call) {
   if (!inherits(fit, "isthmus_glm")) {
     abort_input(sprintf("`fit` must be a fit of fit_glm(); got %s.", class(fit)[[1L]]), call)
   }
+}
+
+# A column's name, or labels as codes and levels
+wire_replicate <- function(replicate, call) {
+  if (is.null(replicate) || length(replicate) == 1L) replicate else wire_column(plain_column(replicate), "replicate", call)
 }
 
 wire_contrast <- function(contrast) {
@@ -112,7 +131,7 @@ wire_reduced <- function(reduced) {
 }
 
 # The counts of a fit once more: those that the user passes, else what the call of fit_glm() names, as update() does.
-counts_again <- function(fit, data, assay, needed, envir, call) {
+counts_again <- function(fit, data, assay, needed, columns, envir, call) {
   if (is.null(data)) {
     if (!needed && !"separated" %in% fit$state$status) {
       return(NULL)
@@ -124,7 +143,7 @@ counts_again <- function(fit, data, assay, needed, envir, call) {
   if (is.null(counts)) {
     return(NULL)
   }
-  list(wire = wire_counts(counts), cells = wire_cells(counts$cells, character(0), call), layer = counts$layer)
+  list(wire = wire_counts(counts), cells = wire_cells(counts$cells, columns, call), layer = counts$layer)
 }
 
 # Only names and their parts are looked up: a call might read a file, or draw anew.

@@ -9,9 +9,9 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 from isthmus.data.design import design_matrix
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError, ReplicateWarning
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
-from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
+from isthmus.glm import GlmFit, constraint_matrix, fit_glm, pseudobulk, test_glm
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
@@ -21,6 +21,7 @@ __all__ = [
     "GlmFit",
     "InputError",
     "MissingDependencyError",
+    "ReplicateWarning",
     "__version__",
     "constraint_matrix",
     "design_matrix",
@@ -29,6 +30,7 @@ __all__ = [
     "fit_glm",
     "forecast_factors",
     "load_fit",
+    "pseudobulk",
     "save_fit",
     "select_n_factors",
     "simulate_counts",

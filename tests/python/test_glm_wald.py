@@ -269,7 +269,7 @@ def test_p_values_far_in_the_tail_are_not_zero():
         ({"contrast": "nope - age"}, r"`contrast`.*nope"),
         ({}, r"`coef`"),
         ({"coef": "age", "factor": "batch"}, r"`coef`.*`factor`"),
-        ({"coef": "age", "method": "anova"}, r"`method` must be one of wald, lrt, score.*anova"),
+        ({"coef": "age", "method": "anova"}, r"`method` must be one of wald, lrt, score, qlf.*anova"),
         ({"coef": "age", "alternative": "sideways"}, r"`alternative`.*sideways"),
         ({"coef": "age", "lfc_threshold": -1.0}, r"`lfc_threshold`.*-1"),
         ({"coef": "age", "information": "both"}, r"`information`.*both"),

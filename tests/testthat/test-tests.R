@@ -64,3 +64,47 @@ test_that("wrong models to compare with have their sentence", {
     test_glm(fit, "age", method = "lrt", reference = "t")
   })
 })
+
+test_that("dispersions are adjusted and drawn towards a trend", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "deseq2_exact.csv"))
+  fit_with <- function(dispersion) {
+    fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor", dispersion = dispersion)
+  }
+  close <- function(fit, other) mean(abs(fit$state$dispersion / other - 1)[other > 1e-6] < 0.05)
+  expect_gt(close(fit_with("cox_reid"), theirs$genewise), 0.95)
+  expect_gt(close(fit_with("trend"), theirs$map), 0.95)
+})
+
+test_that("quasi-likelihood makes the calls of edgeR", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "edger.csv"))
+  fit <- suppressMessages(fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor"))
+  test <- test_glm(fit, "conditionb", method = "qlf")
+  expect_gt(stats::cor(test$pval, theirs$pval, method = "spearman"), 0.99)
+  expect_gt(mean((test$padj < 0.05) == (stats::p.adjust(theirs$pval, "BH") < 0.05)), 0.97)
+})
+
+test_that("pairs of levels and levels against the rest are contrasts of one fit", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ batch + age))
+  pairs <- test_glm(fit, pairwise = "batch")
+  expect_identical(
+    unique(pairs$contrast), c("b2 - b1", "b3 - b1", "b4 - b1", "b3 - b2", "b4 - b2", "b4 - b3")
+  )
+  one <- test_glm(fit, contrast = "batchb4 - batchb3")
+  expect_equal(pairs[61:72, ]$pval, one$pval)
+  rest <- test_glm(fit, versus_rest = "batch")
+  expect_equal(rest$estimate[13:24], test_glm(fit, contrast = "batchb2 - 1/3*batchb3 - 1/3*batchb4")$estimate)
+  expect_equal(test_glm(fit, versus_rest = "batch", rest = "pooled")$estimate, rest$estimate) # ten cells each
+  expect_input_error(add_results(sce, pairs), "`fit` must have one row per gene; got 6 contrasts")
+})

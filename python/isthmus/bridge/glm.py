@@ -16,7 +16,7 @@ from isthmus.bridge.answers import answers, orientation_of_r
 from isthmus.bridge.counts import counts_of_r
 from isthmus.bridge.plain import as_columns, as_plain
 from isthmus.bridge.state import with_state
-from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_frame, read_names
+from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
@@ -208,12 +208,14 @@ def test_glm(
     layer: str | None = None,
     remembered: bool = False,
     reduced: Any = None,
+    replicate: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Test a fit; the table as columns. `remembered`: R has found the counts itself, so they may be other ones."""
     data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
     options = {name: as_labelled(as_number(value)) for name, value in options.items()}
-    return as_columns(isthmus.test_glm(fit, data=data, reduced=_reduced(reduced), **options))
+    replicate = np.asarray(read_column(replicate)) if isinstance(replicate, Mapping) else replicate
+    return as_columns(isthmus.test_glm(fit, data=data, reduced=_reduced(reduced), replicate=replicate, **options))
 
 
 def _counts_again(fit: GlmFit, wire: Any, cell_data: Wire | None, layer: str | None, *, remembered: bool) -> Any:
@@ -233,6 +235,17 @@ def _reduced(wire: Any) -> Any:
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*
+
+
+@answers
+def pseudobulk(
+    counts: Any, cell_data: Wire, by: Any, *, layer: str | None = None, min_cells: Any = 10
+) -> dict[str, Any]:
+    """Sums as the slots of a genes x groups dgCMatrix, with the groups' data."""
+    summed = isthmus.pseudobulk(
+        counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
+    )
+    return _experiment(summed) | {"obs": as_columns(summed.obs)}
 
 
 @answers
@@ -274,20 +287,26 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
         if options.get(name) is not None:
             options[name] = _simulated_design(options[name])
     adata = isthmus.simulate_counts(**{name: as_number(value) for name, value in options.items()})
-    matrix = sparse.csr_matrix(adata.X)
-    matrix.sort_indices()
     obs = adata.obs.copy()
     stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
+    return _experiment(adata) | {
+        "obs": as_columns(obs),
+        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
+        "metadata": as_plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
+        "size_factors": stored,
+    }
+
+
+def _experiment(adata: Any) -> dict[str, Any]:
+    """The slots of a genes x cells dgCMatrix, and names."""
+    matrix = sparse.csr_matrix(adata.X)
+    matrix.sort_indices()
     return {
         "p": matrix.indptr.astype(np.int32),
         "i": matrix.indices.astype(np.int32),
         "x": matrix.data.astype(float),
         "genes": list(adata.var_names),
         "cells": list(adata.obs_names),
-        "obs": as_columns(obs),
-        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
-        "metadata": as_plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
-        "size_factors": stored,
     }
 
 

@@ -4,6 +4,7 @@ from isthmus.glm import kernel
 from isthmus.glm.constraints import constraint_matrix
 from isthmus.glm.fit import fit_glm
 from isthmus.glm.inference import test_glm
+from isthmus.glm.pseudobulk import pseudobulk
 from isthmus.glm.result import GlmFit
 
-__all__ = ["GlmFit", "constraint_matrix", "fit_glm", "kernel", "test_glm"]
+__all__ = ["GlmFit", "constraint_matrix", "fit_glm", "kernel", "pseudobulk", "test_glm"]

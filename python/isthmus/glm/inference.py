@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from isthmus import schema
 from isthmus.errors import InputError
-from isthmus.glm import refit, wald
-from isthmus.glm.firth import firth_estimates
+from isthmus.glm import refit
 from isthmus.glm.hypothesis import Hypothesis, read_hypothesis
-from isthmus.glm.lrt import LikelihoodRatio, likelihood_ratio
+from isthmus.glm.level_contrasts import levels_against_rest, pairs_of_levels
+from isthmus.glm.methods import Answer, Asked, answer
 from isthmus.glm.multiplicity import benjamini_hochberg
+from isthmus.glm.nested_terms import warn_nested
+from isthmus.glm.qlf import check_quasi
+from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
-from isthmus.glm.score import score_at_null, standardised_score
-from isthmus.glm.separation import loads
-from isthmus.glm.source import Evidence, find_evidence, need_evidence
+from isthmus.glm.source import find_evidence, need_evidence
 from isthmus.glm.threads import read_threads
-from isthmus.glm.wald import Reference
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Values = dict[str, np.ndarray]
 
 _LN2 = np.log(2)
-_METHODS = ("wald", "lrt", "score")
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """The options of a test, checked."""
-
-    method: str
-    reference: str
-    information: str
-    alternative: str
-    threshold: float
-    n_threads: int
+_METHODS = ("wald", "lrt", "score", "qlf")
 
 
 def test_glm(
@@ -59,6 +42,7 @@ def test_glm(
     sandwich: Literal["CR0", "CR1", "CR2"] = "CR2",
     alternative: str = "two-sided",
     lfc_threshold: float = 0.0,
+    rest: Literal["mean", "pooled"] = "mean",
     data: Any = None,
     layer: str | None = None,
     offset: Any = None,
@@ -73,6 +57,9 @@ def test_glm(
     "lrt": ``stat`` = 2 (l - l_0), chi-square with ``df`` independent equations; a hypothesis about dispersions of which
     one lies on its bound alpha = 0 has the 50:50 mixture of ``df - 1`` and ``df`` (Self & Liang 1987). A dispersion
     that was not fitted by maximum likelihood is held.
+
+    "qlf": quasi-likelihood F (`isthmus.glm.qlf`): the mean refitted at the trend of the dispersions, estimates and
+    standard errors those of the refit, ``df_resid`` = residual + prior degrees of freedom. For few replicates.
 
     "score": ``stat`` = U' I^-1 U at the estimates under the hypothesis (its signed root for one row), referred to the
     same distributions as "wald".
@@ -92,7 +79,7 @@ def test_glm(
         A smaller model: a formula (``"~ batch"``), a design matrix that the fit's design can express, or a list of
         coefficients to set to zero.
     method
-        "wald", "lrt" or "score".
+        "wald", "lrt", "score" or "qlf".
     model
         "mean" (log mu) or "dispersion" (log alpha: larger = more variable).
     reference
@@ -104,19 +91,30 @@ def test_glm(
     lfc_threshold
         log2; tests against effects up to this size (TREAT, McCarthy & Smyth 2009, Bioinformatics 25:765); "wald" only.
     data, layer
-        The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score" and separated
-        genes need them, and only where the object that was fitted is no longer around.
+        The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score", "qlf" and
+        separated genes need them, and only where the object that was fitted is no longer around.
     offset
         The fit's offset per cell and gene, if it had one and counts are needed.
     n_threads
         Threads for refits; None = all cores.
-    pairwise, versus_rest, replicate, sandwich
-        Not available yet.
+    replicate
+        Which cells belong together (donors, samples): a column of the cells' data, or one label per cell. The variance
+        is then that between replicates (`isthmus.glm.sandwich`), with t or F distributions on the degrees of freedom
+        that they leave. "wald" and "score" of the mean model.
+    sandwich
+        "CR0", "CR1" or "CR2" (default: unbiased under the model); the degrees of freedom are Satterthwaite's.
+    pairwise
+        Name of a factor: every pair of its levels, ``b - a``, one block of rows a pair. One fit serves them all.
+    versus_rest
+        Name of a factor: each level against the mean of the others' coefficients.
+    rest
+        How `versus_rest` weighs the others: "mean" (equally) or "pooled" (by their numbers of cells).
 
     Returns
     -------
     DataFrame
-        One row a gene, in input order; columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in
+        One row a gene, in input order (with `pairwise` and `versus_rest` one block of them a contrast, each adjusted by
+        itself); columns in `isthmus.schema.TEST_GLM`. Genes without a p-value take no part in
         ``padj``. A separated contrast (its estimate is infinite) has no Wald test: its p-value is that of the
         likelihood ratio, as ``method`` says, and ``estimate_penalized`` is Firth's estimate.
 
@@ -124,7 +122,13 @@ def test_glm(
     ------
     InputError
         Unknown names or choices; a contrast that the constraints fix; a reduced model that is not nested; counts that
-        are needed and not there, or not those of the fit.
+        are needed and not there, or not those of the fit; a contrast that the replicates' own effects absorb.
+
+    Warns
+    -----
+    ReplicateWarning
+        Fewer than 4 replicates in an arm, or one with over 3 times the median number of cells. Without `replicate`,
+        once a fit: a tested term is constant within a column of labels with many cells each.
 
     Examples
     --------
@@ -140,12 +144,27 @@ def test_glm(
     if not isinstance(fit, GlmFit):
         msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
         raise InputError(msg)
-    _refuse_later(pairwise, versus_rest, replicate)
     asked = _read_options(method, reference, information, alternative, sandwich, lfc_threshold, n_threads)
-    tested = read_hypothesis(fit, model, coef=coef, factor=factor, contrast=contrast, reduced=reduced)
-    _check_single(asked, tested)
-    evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
-    return _run(fit, tested, asked, evidence)
+    one = {"coef": coef, "factor": factor, "contrast": contrast, "reduced": reduced}
+    hypotheses = _read_hypotheses(fit, model, one, pairwise, versus_rest, rest)
+    for tested in hypotheses:
+        _check_single(asked, tested)
+    if method == "qlf":
+        check_quasi(fit, hypotheses[0])
+    _check_likelihood(fit, asked, hypotheses[0])
+    if replicate is None:
+        for tested in hypotheses:
+            warn_nested(fit, tested)
+        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
+        replicates = None
+    else:
+        _check_robust(asked)
+        evidence = need_evidence(fit, find_evidence(fit, data, layer, offset), "`replicate`")
+        replicates = read_replicates(replicate, fit, evidence)
+        for place, tested in enumerate(hypotheses):
+            check_contrast(fit, tested, replicates, warn=place == 0)
+    tables = [_table(fit, tested, answer(fit, tested, asked, evidence, replicates)) for tested in hypotheses]
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects functions called test_*
@@ -155,12 +174,23 @@ test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects funct
 # -----------------------------------------------------------------------------------------------------------
 
 
-def _refuse_later(pairwise: Any, versus_rest: Any, replicate: Any) -> None:
-    later = {"pairwise": pairwise, "versus_rest": versus_rest, "replicate": replicate}
-    for name, value in later.items():
-        if value is not None:
-            msg = f"`{name}` is not available yet; test coefficients with `coef`, `factor` or `contrast`."
-            raise InputError(msg)
+def _read_hypotheses(
+    fit: GlmFit, model: str, one: dict[str, Any], pairwise: Any, versus_rest: Any, rest: str
+) -> list[Hypothesis]:
+    """One hypothesis, or one for each pair of levels, or one a level."""
+    if rest not in ("mean", "pooled"):
+        msg = f"`rest` must be one of mean, pooled; got {rest!r}."
+        raise InputError(msg)
+    many = {"pairwise": pairwise, "versus_rest": versus_rest}
+    given = [name for name, value in (many | one).items() if value is not None]
+    if (pairwise is not None or versus_rest is not None) and len(given) > 1:
+        msg = f"`{given[0]}` makes contrasts of its own; got {' and '.join(f'`{name}`' for name in given[1:])} too."
+        raise InputError(msg)
+    if pairwise is not None:
+        return pairs_of_levels(fit, model, pairwise)
+    if versus_rest is not None:
+        return levels_against_rest(fit, model, versus_rest, "pooled" if rest == "pooled" else "mean")
+    return [read_hypothesis(fit, model, **one)]
 
 
 def _read_options(
@@ -179,13 +209,26 @@ def _read_options(
             raise InputError(msg)
     alternative = "two-sided" if alternative == "two.sided" else alternative
     threshold = _check_threshold(threshold) * _LN2
-    if method == "lrt" and reference == "t":
-        msg = '`reference` = "t" is for Wald and score tests; a likelihood ratio is compared with a chi-square.'
+    if method in ("lrt", "qlf") and reference == "t":
+        law = "a likelihood ratio is compared with a chi-square" if method == "lrt" else "quasi-likelihood has its F"
+        msg = f'`reference` = "t" is for Wald and score tests; {law}.'
         raise InputError(msg)
     if method != "wald" and threshold > 0:
         msg = f'`lfc_threshold` needs method="wald"; got {method!r}.'
         raise InputError(msg)
-    return Asked(method, reference, information, alternative, threshold, read_threads(n_threads))
+    return Asked(method, reference, information, alternative, threshold, read_threads(n_threads), sandwich)
+
+
+def _check_robust(asked: Asked) -> None:
+    if asked.method not in ("wald", "score"):
+        msg = (
+            f'`replicate` is for method="wald" and "score"; got "{asked.method}". For quasi-likelihood sum the '
+            "cells of each replicate with pseudobulk() first."
+        )
+        raise InputError(msg)
+    if asked.information == "observed":
+        msg = "`replicate` takes the expected information; leave `information` out."
+        raise InputError(msg)
 
 
 def _check_threshold(value: Any) -> float:
@@ -204,6 +247,15 @@ def _check_single(asked: Asked, tested: Hypothesis) -> None:
         raise InputError(msg)
 
 
+def _check_likelihood(fit: GlmFit, asked: Asked, tested: Hypothesis) -> None:
+    if asked.method != "wald" and tested.model == "dispersion" and refit.dispersion_is_fixed(fit):
+        msg = (
+            f'`method` = "{asked.method}" of the dispersion model needs dispersions fitted by maximum likelihood; this '
+            f'fit has dispersion="{fit.settings["dispersion"]}". Fit it with dispersion="ml", or use "wald".'
+        )
+        raise InputError(msg)
+
+
 def _may_need_counts(fit: GlmFit, asked: Asked, data: Any) -> bool:
     """Wald tests of genes that are separated nowhere need none. An offset per cell and gene is asked for again, so it
     is only looked for where it must be."""
@@ -212,147 +264,12 @@ def _may_need_counts(fit: GlmFit, asked: Asked, data: Any) -> bool:
     return bool(fit.separations) and not fit.settings["gene_offset"]
 
 
-# ---- testing
-# -----------------------------------------------------------------------------------------------------------
-
-
-def _run(fit: GlmFit, tested: Hypothesis, asked: Asked, evidence: Evidence | None) -> pd.DataFrame:
-    status = _status(fit, tested)
-    method = np.full(fit.n_genes, asked.method, dtype=object)
-    values = _wald(fit, tested, asked, status)
-    if asked.method == "lrt":
-        evidence = need_evidence(fit, evidence, 'method="lrt"')
-        genes = np.flatnonzero(_testable(fit, tested, status))
-        found = likelihood_ratio(fit, tested, evidence, genes, n_threads=asked.n_threads)
-        _clear(values)
-        _set_ratio(values, genes, found, tested, asked.alternative)
-    elif asked.method == "score":
-        evidence = need_evidence(fit, evidence, 'method="score"')
-        _set_score(fit, tested, asked, evidence, status, values)
-    else:
-        _test_separated(fit, tested, asked, evidence, status, values, method)
-    penalized = _penalized(fit, tested, evidence, status)
-    return _table(fit, tested, status, values, method, penalized)
-
-
-def _status(fit: GlmFit, tested: Hypothesis) -> np.ndarray:
-    """The first that applies, for this contrast: a gene separated elsewhere is judged by the rest of its fit."""
-    status = fit.status.copy()
-    elsewhere = np.flatnonzero(status == "separated")
-    at_limit = np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0)
-    fitted = np.where(at_limit, "poisson_limit", "ok")
-    status[elsewhere] = np.where(fit.converged[elsewhere], fitted, "not_converged")
-    for gene, separation in fit.separated(tested.model).items():
-        if loads(separation, tested.free).any():
-            status[gene] = "separated"
-    return status
-
-
-def _testable(fit: GlmFit, tested: Hypothesis, status: np.ndarray) -> np.ndarray:
-    """Genes that a refit under the hypothesis can be compared with."""
-    lost = ("all_zero", "not_converged") + (("poisson_limit",) if tested.model == "dispersion" else ())
-    return ~np.isin(status, lost) & ~_flat(fit, tested)
-
-
-def _flat(fit: GlmFit, tested: Hypothesis) -> np.ndarray:
-    """Dispersions of cells whose mean is 0: the likelihood says nothing about them."""
-    out = np.zeros(fit.n_genes, dtype=bool)
-    for gene, separation in fit.separated("dispersion").items() if tested.model == "dispersion" else ():
-        out[gene] = not len(separation.faces) and bool(loads(separation, tested.free).any())
-    return out
-
-
-def _wald(fit: GlmFit, tested: Hypothesis, asked: Asked, status: np.ndarray) -> Values:
-    against = Reference(float(fit.df_resid) if asked.reference == "t" else np.inf)
-    covariance = fit.free_covariance(tested.model, information=asked.information)
-    block = tested.free @ covariance @ tested.free.T
-    estimate = tested.rows @ fit.submodel(tested.model).coef  # (k, n_genes)
-    if not tested.single:
-        return wald.joint(estimate - tested.rhs[:, None], block, status, against)
-    values = wald.single(
-        estimate[0], block[:, 0, 0], tested.rhs[0], status, against, asked.alternative, asked.threshold
-    )
-    for gene, separation in fit.separated(tested.model).items():
-        if status[gene] == "separated":
-            values["estimate"][gene] = separation.limits(tested.free)[0]
-    return values
-
-
-def _set_ratio(values: Values, genes: np.ndarray, found: LikelihoodRatio, tested: Hypothesis, alternative: str) -> None:
-    """Statistic and p-value of some genes; one-sided ones go by the sign of the estimate."""
-    pval = found.pval
-    if alternative != "two-sided":
-        above = values["estimate"][genes] - tested.rhs[0]
-        agrees = above > 0 if alternative == "greater" else above < 0
-        pval = np.where(np.isnan(above), np.nan, np.where(agrees, pval / 2, 1 - pval / 2))
-    known = ~np.isnan(pval)
-    values["stat"][genes] = np.where(known, found.stat, np.nan)
-    values["pval"][genes] = pval
-    values["df"][genes] = np.where(known, float(tested.df), np.nan)
-    values["df_resid"][genes] = np.where(known, np.inf, np.nan)
-
-
-def _set_score(
-    fit: GlmFit, tested: Hypothesis, asked: Asked, evidence: Evidence, status: np.ndarray, values: Values
-) -> None:
-    genes = np.flatnonzero(_testable(fit, tested, status))
-    at = score_at_null(fit, tested, evidence, genes, n_threads=asked.n_threads)
-    distance, block = standardised_score(fit, tested, at, asked.information)
-    against = Reference(float(fit.df_resid) if asked.reference == "t" else np.inf)
-    fine = np.full(len(genes), "ok", dtype=object)
-    if tested.single:
-        found = wald.single(distance[0], block[:, 0, 0], 0.0, fine, against, asked.alternative, 0.0)
-    else:
-        found = wald.joint(distance, block, fine, against)
-    _clear(values)
-    for name in ("stat", "pval", "df", "df_resid"):
-        values[name][genes] = found[name]
-
-
-def _clear(values: Values) -> None:
-    for name in ("stat", "pval", "df", "df_resid"):
-        values[name] = np.full(len(values[name]), np.nan)
-
-
-def _test_separated(
-    fit: GlmFit,
-    tested: Hypothesis,
-    asked: Asked,
-    evidence: Evidence | None,
-    status: np.ndarray,
-    values: Values,
-    method: np.ndarray,
-) -> None:
-    """An infinite estimate has no standard error, but the likelihood has a supremum that can be compared."""
-    genes = np.flatnonzero((status == "separated") & ~_flat(fit, tested))
-    if evidence is None or not genes.size or asked.threshold > 0:
-        return
-    found = likelihood_ratio(fit, tested, evidence, genes, n_threads=asked.n_threads)
-    _set_ratio(values, genes, found, tested, asked.alternative)
-    method[genes] = "lrt"
-
-
-def _penalized(fit: GlmFit, tested: Hypothesis, evidence: Evidence | None, status: np.ndarray) -> np.ndarray:
-    """Firth's estimate of a separated contrast of the mean model, at the fit's dispersion."""
-    out = np.full(fit.n_genes, np.nan)
-    genes = np.flatnonzero(status == "separated")
-    if evidence is None or not genes.size or tested.model != "mean" or not tested.single:
-        return out
-    model = refit.full_model(fit)
-    alpha = np.exp(np.minimum(model.z @ fit.dispersion_model.free_coef[:, genes] + model.zeta_offset[:, None], 50.0))
-    alpha = np.nan_to_num(alpha) if model.has_dispersion else np.zeros((fit.n_cells, len(genes)))
-    free = firth_estimates(model, evidence, genes, alpha)
-    out[genes] = (tested.free @ free)[0] + tested.rhs[0] - tested.free_rhs[0]
-    return out
-
-
-def _table(
-    fit: GlmFit, tested: Hypothesis, status: np.ndarray, values: Values, method: np.ndarray, penalized: np.ndarray
-) -> pd.DataFrame:
+def _table(fit: GlmFit, tested: Hypothesis, found: Answer) -> pd.DataFrame:
+    values = found.values
     columns = {
         "gene": fit.gene_names,
         "contrast": np.full(fit.n_genes, tested.label, dtype=object),
-        "method": method,
+        "method": found.method,
         "mean": fit.mean,
         "estimate": values["estimate"],
         "log2fc": values["estimate"] / _LN2,
@@ -365,7 +282,7 @@ def _table(
         "pval": values["pval"],
         "padj": benjamini_hochberg(values["pval"]),
         "log_likelihood": fit.log_likelihood,
-        "status": status,
-        "estimate_penalized": penalized,
+        "status": found.status,
+        "estimate_penalized": found.penalized,
     }
     return schema.frame(schema.TEST_GLM, columns)

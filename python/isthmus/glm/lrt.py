@@ -43,7 +43,14 @@ def likelihood_ratio(
         ``(n,)`` positions of the genes to test.
     """
     held = fit.dispersion_model.free_coef[:, genes] if refit.dispersion_is_fixed(fit) else None
-    null = refit.maximise(fit, refit.null_model(fit, hypothesis), evidence, genes, dispersion=held, n_threads=n_threads)
+    null = refit.maximise(
+        refit.null_model(fit, hypothesis),
+        evidence,
+        genes,
+        dispersion=held,
+        settings=fit.settings,
+        n_threads=n_threads,
+    )
     stat = 2 * np.maximum(fit.log_likelihood[genes] - null.log_likelihood, 0.0)
     stat[(null.code == kernel.NOT_CONVERGED) | ~np.isfinite(null.log_likelihood)] = np.nan
     pval = special.chdtrc(hypothesis.df, stat)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.glm import kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from isthmus.glm.hypothesis import Hypothesis
     from isthmus.glm.kernel import GeneFits
@@ -30,6 +31,11 @@ class Model:
     offset: np.ndarray
     zeta_offset: np.ndarray
     has_dispersion: bool
+
+    @cached_property
+    def z_rows(self) -> np.ndarray:
+        """The distinct rows of z: what log alpha can be."""
+        return np.unique(self.z, axis=0)
 
 
 def full_model(fit: GlmFit) -> Model:
@@ -61,20 +67,30 @@ def dispersion_is_fixed(fit: GlmFit) -> bool:
 
 
 def maximise(
-    fit: GlmFit,
     model: Model,
     evidence: Evidence,
     genes: np.ndarray,
     *,
     dispersion: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    settings: Mapping[str, Any],
     n_threads: int = 1,
 ) -> GeneFits:
-    """Fit some genes. `dispersion` ``(g, len(genes))`` is held where it is given; NaN there: alpha = 0."""
-    options = {"max_iter": fit.settings["max_iter"], "tol": fit.settings["tol"], "n_threads": n_threads}
+    """Fit some genes with a fit's ``max_iter`` and ``tol``.
+
+    `dispersion` ``(g, len(genes))`` is held where it is given; NaN there: alpha = 0. `start` are mean parameters.
+    """
+    options = {"max_iter": settings["max_iter"], "tol": settings["tol"], "n_threads": n_threads}
     if dispersion is None:
-        return _run(model, evidence, genes, options)
+        return _run(model, evidence, genes, options | {"start_mean": start})
     return _by_limit(
-        dispersion, lambda at, held: _run(model, evidence, genes[at], options | {"start_dispersion": held})
+        dispersion,
+        lambda at, held: _run(
+            model,
+            evidence,
+            genes[at],
+            options | {"start_dispersion": held, "start_mean": None if start is None else start[:, at]},
+        ),
     )
 
 
@@ -100,7 +116,7 @@ def _by_limit(dispersion: np.ndarray, run: Callable[[np.ndarray, np.ndarray | No
         parts.append(_widened(run(outer, None), len(dispersion)))
     order = np.argsort(np.concatenate([inner, outer]))
     joined = kernel.join(parts)
-    return _take(joined, order)
+    return take(joined, order)
 
 
 def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str, object]) -> GeneFits:
@@ -135,10 +151,28 @@ def _widened(fits: GeneFits, g: int) -> GeneFits:
     return replace(fits, dispersion_coef=np.full((g, n), np.nan), neg_hessian=hessian, gradient=gradient)
 
 
-def _take(fits: GeneFits, order: np.ndarray) -> GeneFits:
+def take(fits: GeneFits, order: np.ndarray) -> GeneFits:
+    """Some genes of a result, in this order."""
     by_column = ("mean_coef", "dispersion_coef")
     taken = {
         field.name: getattr(fits, field.name)[:, order] if field.name in by_column else getattr(fits, field.name)[order]
         for field in fields(fits)
     }
     return type(fits)(**taken)
+
+
+def put(fits: GeneFits, where: np.ndarray, part: GeneFits) -> GeneFits:
+    """A result with some of its genes replaced."""
+    n = len(fits.code)
+    order = np.arange(n)
+    order[where] = n + np.arange(len(where))
+    return take(kernel.join([fits, part]), order)
+
+
+def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
+    """The counts of some genes only."""
+    if len(genes) == evidence.counts.n_genes:
+        return evidence
+    counts, offset = evidence.counts, evidence.gene_offset
+    own = replace(counts, matrix=counts.matrix[:, genes], gene_names=counts.gene_names[genes])
+    return replace(evidence, counts=own, gene_offset=None if offset is None else offset[:, genes])

@@ -22,7 +22,14 @@ def score_at_null(
     """The full model's score and information at the estimates under the hypothesis."""
     held = fit.dispersion_model.free_coef[:, genes] if refit.dispersion_is_fixed(fit) else None
     full = refit.full_model(fit)
-    null = refit.maximise(fit, refit.null_model(fit, hypothesis), evidence, genes, dispersion=held, n_threads=n_threads)
+    null = refit.maximise(
+        refit.null_model(fit, hypothesis),
+        evidence,
+        genes,
+        dispersion=held,
+        settings=fit.settings,
+        n_threads=n_threads,
+    )
     mean, dispersion = null.mean_coef, null.dispersion_coef
     if hypothesis.model == "mean":
         mean = refit.null_coef(hypothesis, mean)
