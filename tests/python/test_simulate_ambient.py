@@ -1,14 +1,14 @@
-"""simulate_droplets: the truth it hands out is the truth of its counts."""
+"""simulate_ambient: the truth it hands out is the truth of its counts."""
 
 import numpy as np
 import pytest
 
 from isthmus import InputError
-from isthmus.testing import simulate_droplets
+from isthmus.testing import simulate_ambient
 
 
 def test_ambient_counts_are_what_is_above_native():
-    cells, droplets = simulate_droplets(60, 50, 200, n_types=3, n_batches=2, seed=1)
+    cells, droplets = simulate_ambient(60, 50, 200, n_types=3, n_batches=2, seed=1)
     ambient = (cells.X - cells.layers["native"]).toarray()
     assert ambient.min() >= 0
     np.testing.assert_allclose(ambient.sum(axis=1) / cells.X.toarray().sum(axis=1), cells.obs["rho"])
@@ -19,7 +19,7 @@ def test_ambient_counts_are_what_is_above_native():
 
 
 def test_markers_are_silent_in_the_other_types():
-    cells, _ = simulate_droplets(60, 50, 10, n_types=3, seed=2)
+    cells, _ = simulate_ambient(60, 50, 10, n_types=3, seed=2)
     native = cells.layers["native"].toarray()
     markers = cells.var["marker"].to_numpy()
     assert {"type1", "type2", "type3"} <= set(markers)
@@ -28,7 +28,7 @@ def test_markers_are_silent_in_the_other_types():
 
 
 def test_empties_follow_the_profile():
-    cells, droplets = simulate_droplets(10, 50, 5_000, seed=3)
+    cells, droplets = simulate_ambient(10, 50, 5_000, seed=3)
     counts = np.asarray(droplets.X[10:].sum(axis=0)).ravel()
     profile = cells.varm["ambient"][:, 0]
     z = (counts - counts.sum() * profile) / np.sqrt(counts.sum() * profile)
@@ -36,7 +36,7 @@ def test_empties_follow_the_profile():
 
 
 def test_same_seed_same_droplets():
-    one, two = (simulate_droplets(20, 20, 50, seed=4) for _ in range(2))
+    one, two = (simulate_ambient(20, 20, 50, seed=4) for _ in range(2))
     assert (one[0].X != two[0].X).nnz == 0
     assert (one[1].X != two[1].X).nnz == 0
 
@@ -47,4 +47,4 @@ def test_same_seed_same_droplets():
 )
 def test_sizes_are_checked(sizes, match):
     with pytest.raises(InputError, match=match):
-        simulate_droplets(**sizes)
+        simulate_ambient(**sizes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CELL_DEPTH, _AMBIENT_IN_CELLS, _EMPTY_DEPTH = 2_000.0, 250.0, 80.0  # medians, UMI a droplet
 
 
-def simulate_droplets(
+def simulate_ambient(
     n_cells: int = 400,
     n_genes: int = 200,
     n_empty: int = 4_000,
@@ -57,7 +57,7 @@ def simulate_droplets(
 
     Examples
     --------
-    >>> cells, droplets = simulate_droplets(50, 40, 300, seed=1)
+    >>> cells, droplets = simulate_ambient(50, 40, 300, seed=1)
     >>> cells.shape, droplets.shape
     ((50, 40), (350, 40))
     """
