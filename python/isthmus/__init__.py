@@ -8,22 +8,27 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
+from isthmus.ambient import AmbientFit, ambient_profile, remove_ambient
 from isthmus.data.design import design_matrix
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.errors import ConvergenceWarning, IdentifiabilityWarning, InputError, MissingDependencyError
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
 __all__ = [
+    "AmbientFit",
     "ConvergenceWarning",
     "GlmFit",
+    "IdentifiabilityWarning",
     "InputError",
     "MissingDependencyError",
     "__version__",
+    "ambient_profile",
     "constraint_matrix",
     "design_matrix",
     "fit_glm",
     "load_fit",
+    "remove_ambient",
     "save_fit",
     "simulate_counts",
     "test_glm",

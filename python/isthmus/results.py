@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 FORMAT = 1
-_KINDS = {"GlmFit": "isthmus.glm.result"}  # where the class of a saved fit lives
+_KINDS = {
+    "AmbientFit": "isthmus.ambient.result",
+    "GlmFit": "isthmus.glm.result",
+}  # where the class of a saved fit lives
 _META, _ARRAYS = "fit.json", "arrays.npz"
 
 

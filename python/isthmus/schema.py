@@ -80,7 +80,61 @@ TEST_GLM = {
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
 }
 
-TABLES = {"coefficients": GLM_COEFFICIENTS, "genes": GLM_GENES, "test_glm": TEST_GLM}
+_CELL = Column("str", "", "cell name")
+_BATCH = Column("str", "", 'batch; "all" where none was named')
+
+AMBIENT_CELLS = {
+    "cell": _CELL,
+    "batch": _BATCH,
+    "rho": Column("float64", "", "share of the cell's counts that is ambient", "no_counts"),
+    "rho_se": Column(
+        "float64",
+        "",
+        "standard error: Fisher information x overdispersion, joined with that of the level",
+        "no_counts; level_unidentified; `rho` given per cell",
+    ),
+    "observed_umi": Column("float64", "counts", "counts of the cell"),
+    "ambient_umi": Column("float64", "counts", "expected ambient counts: observed - denoised_mean"),
+    "denoised_umi": Column("float64", "counts", "counts of the cell in `denoised`"),
+    "flag": Column("str", "", "first that applies: no_counts, level_unidentified, at_bound, ok"),
+}
+
+AMBIENT_GENES = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "ambient_prob": Column("float64", "", "probability of the gene in the ambient profile; sums to 1 over genes"),
+    "observed": Column("float64", "counts", "counts in the cells of the batch"),
+    "removed": Column("float64", "counts", "of these, expected ambient: observed - denoised_mean"),
+    "ambient_share": Column("float64", "", "removed / observed", "no counts observed"),
+}
+
+AMBIENT_PROFILE = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "prob": Column("float64", "", "probability of the gene in an ambient count; sums to 1 over genes in each batch"),
+    "count": Column(
+        "float64",
+        "counts",
+        "counts in the droplets used; expected ones where a profile was given",
+        "given without counts",
+    ),
+    "n_empty": Column("int32", "", "droplets used; 0 where the profile was given or is the average of the cells"),
+}
+
+AMBIENT_HISTORY = {
+    "iteration": Column("int32", "", "EM step; 0 is the start"),
+    "log_likelihood": Column("float64", "natural log", "multinomial log-likelihood without its constant"),
+}
+
+TABLES = {
+    "coefficients": GLM_COEFFICIENTS,
+    "genes": GLM_GENES,
+    "test_glm": TEST_GLM,
+    "ambient_cells": AMBIENT_CELLS,
+    "ambient_genes": AMBIENT_GENES,
+    "ambient_profile": AMBIENT_PROFILE,
+    "ambient_history": AMBIENT_HISTORY,
+}
 
 
 def frame(columns: Mapping[str, Column], values: Mapping[str, np.ndarray]) -> pd.DataFrame:
