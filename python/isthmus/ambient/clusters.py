@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 _GENES, _COMPONENTS, _LEARN = 2_000, 20, 10_000
-_FEWEST, _FEWEST_OF_MANY = 30, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
+_FEWEST, _FEWEST_OF_MANY = 10, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
 _VALLEY = 0.75  # of the lower of both peaks
 _MOST = 50  # clusters
 _ROUNDS = 25

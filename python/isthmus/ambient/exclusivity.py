@@ -45,7 +45,8 @@ def marker_exclusivity(fit: AmbientFit, cells: Any, markers: Any, *, layer: str 
     >>> from isthmus.testing import simulate_ambient
     >>> cells, droplets = simulate_ambient(300, 100, seed=1)
     >>> fit = isthmus.remove_ambient(cells, droplets=droplets, labels="type")
-    >>> score = isthmus.ambient.marker_exclusivity(fit, cells, {"type1": cells.var_names[cells.var["marker"] == "type1"]})
+    >>> sets = {"type1": cells.var_names[cells.var["marker"] == "type1"]}
+    >>> score = isthmus.ambient.marker_exclusivity(fit, cells, sets)
     >>> bool((score["denoised"] < score["observed"]).all())
     True
     """

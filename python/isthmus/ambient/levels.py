@@ -50,6 +50,8 @@ def find_levels(
             )
         value[k, b], se[k, b], n_anchors[k, b] = min(found.value, 0.99), found.se, found.n_anchors
     unidentified = (total > 0) & np.isnan(se)
+    if markers is None and unidentified[total > 0].all():
+        value = _pooled(sums, total, data, generator)
     return Levels(
         _filled(value, total, unidentified), se, n_anchors, unidentified, "anchors" if markers is None else "markers"
     )
@@ -62,6 +64,15 @@ def _given(data: Mixture, total: np.ndarray, rho: float | np.ndarray) -> Levels:
         value[k, b] = rho if isinstance(rho, float) else float(rho[here] @ data.umi[here]) / total[k, b]
     nothing = np.zeros(total.shape, dtype=int)
     return Levels(value, np.where(np.isnan(value), np.nan, 0.0), nothing, nothing.astype(bool), "given")
+
+
+def _pooled(sums: np.ndarray, total: np.ndarray, data: Mixture, generator: np.random.Generator) -> np.ndarray:
+    """The level of each batch as a whole, for all its clusters: where none has anchor genes enough."""
+    value = np.full(total.shape, np.nan)
+    for b in np.flatnonzero(total.sum(axis=0) > 0):
+        whole = anchor_level(sums[:, b].sum(axis=0), float(total[:, b].sum()), data.ambient[b], np.inf, generator)
+        value[total[:, b] > 0, b] = min(whole.value, 0.99)
+    return value
 
 
 def _filled(value: np.ndarray, total: np.ndarray, unidentified: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from isthmus.ambient.profile import profile_of
 from isthmus.ambient.reading import column_sums, read_batches, read_column, read_whole_counts
 from isthmus.ambient.readout import split_counts
 from isthmus.ambient.result import AmbientFit
-from isthmus.ambient.share import Shares, estimate_shares
+from isthmus.ambient.share import Shares, estimate_shares, shrunken
 from isthmus.data.matrix import row_sums
 from isthmus.data.wording import plural, some
 from isthmus.errors import ConvergenceWarning, IdentifiabilityWarning, InputError
@@ -79,7 +79,7 @@ def remove_ambient(
     3. The level of rho in each cluster and batch from the anchor rule (`isthmus.ambient.level`): the likelihood leaves
        it free. `markers` or `rho` take its place.
     4. EM over p and rho from there; p is moved onto the level, and rho_i estimated there by quasi-likelihood
-       (`isthmus.ambient.share`).
+       (`isthmus.ambient.share`), drawn towards the level where the data say little.
     5. Each count is split by its posterior share (`isthmus.ambient.readout`): never more than observed, nothing added.
 
     Parameters
@@ -261,6 +261,7 @@ def _estimate(
     native, rho, history, converged = maximise(data, start, np.maximum(at_level, _START), max_iter=steps, after=bar)
     native = onto_level(native, data, rho, levels.value)
     shares = estimate_shares(data, native, np.maximum(rho, 1e-3))
+    shares = shrunken(shares, at_level, data.cluster * len(job.batch_names) + data.batch)
     return native, with_level_se(job, shares, levels), history, converged
 
 

@@ -9,6 +9,10 @@ and rho_i solves sum_g w_g (x_g - N m_g) (a_g - p_g) / m_g = 0 (McCullagh & Neld
 sandwich J^-1 V J^-1, with J = sum_g w_g x_g (a_g - p_g)^2 / m_g^2, Fisher's information of the weighted score, and V
 the variance of the score: J' with squared weights, plus N^2 phi (1 - rho)^2 sum_g w_g^2 p_g^2 (a_g - p_g)^2 / m_g^2 for
 the overdispersion.
+
+Where a cluster is a poor description of its cells, rho_i says little; it is then drawn towards the level of its group
+by the rule of empirical Bayes (Efron & Morris 1975, JASA 70:311): precision 1 / se^2 against 1 / tau^2, tau^2 the
+variance of the shares in the group beyond their standard errors.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 from isthmus.ambient.em import HIGHEST, TINY, Block, Mixture, block_of, blocks
 
 _STEPS = 12
+_LEAST_SPREAD = 0.25  # of shares around their level, as a part of it: no cluster is taken for uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,22 @@ def estimate_shares(data: Mixture, native: np.ndarray, rho: np.ndarray) -> Share
         out[rows] = _solve(block, w, offset, rho[rows])
         se[rows] = _standard_errors(block, w, out[rows], data.umi[rows], phi[data.cluster[rows]])
     return Shares(out, se, phi)
+
+
+def shrunken(shares: Shares, level: np.ndarray, group: np.ndarray) -> Shares:
+    """Shares drawn towards the level of their group, ``(n_cells,)`` each; cells without information take the level."""
+    rho, se = shares.rho.copy(), shares.se.copy()
+    for g in np.unique(group):
+        here = np.flatnonzero(group == g)
+        own = here[np.isfinite(se[here])]
+        beyond = (rho[own] - level[own]) ** 2 - se[own] ** 2
+        tau2 = max(float(beyond.mean()) if len(own) else 0.0, (_LEAST_SPREAD * float(level[here[0]])) ** 2, 1e-8)
+        trust = np.zeros(len(here))
+        known = np.isfinite(se[here])
+        trust[known] = tau2 / (tau2 + se[here][known] ** 2)
+        rho[here] = level[here] + trust * (rho[here] - level[here])
+        se[here] = np.where(known, np.sqrt(trust) * np.where(known, se[here], 0.0), np.sqrt(tau2))
+    return Shares(rho, se, shares.overdispersion)
 
 
 def _weights(data: Mixture, native: np.ndarray, phi: np.ndarray) -> np.ndarray:
