@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 TOL = 1e-7  # gain of log-likelihood per count below which the EM has converged
-MAX_ITER = 100
+MAX_ITER = 500  # a few dozen are the rule; clusters of few counts take the most
 _BLOCK = 1 << 17  # stored values of a block: its float32 temporaries stay in a 2 MB cache
 _NEWTON = 2  # steps for rho beside each step for p
 TINY = np.float32(1e-30)
@@ -142,7 +142,7 @@ def em_step(data: Mixture, native: np.ndarray, rho: np.ndarray) -> tuple[np.ndar
         shares[rows] = newton_rho(block, rho[rows])
         own = block.per_value(1 - shares[rows]) * block.native
         mixed = np.maximum(own + block.per_value(shares[rows]) * block.ambient, TINY)
-        total += float(np.dot(block.x, np.log(mixed)))
+        total += float((block.x * np.log(mixed)).sum(dtype=np.float64))
         place = np.repeat(data.cluster[rows] * data.n_genes, block.lengths) + block.genes
         counts += np.bincount(place, weights=block.x * own / mixed, minlength=native.size)
     return normalised(counts.reshape(native.shape)), shares, total

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus.ambient import options
 from isthmus.ambient.clusters import find_clusters
-from isthmus.ambient.em import MAX_ITER, TOL, Mixture, maximise, normalised
+from isthmus.ambient.em import HIGHEST, MAX_ITER, TOL, Mixture, maximise, normalised
 from isthmus.ambient.level import FEWEST_ANCHORS
 from isthmus.ambient.levels import Levels, find_levels
 from isthmus.ambient.profile import profile_of
@@ -107,7 +107,7 @@ def remove_ambient(
     rho
         The level as known: one number (the mean of every cluster), or one share per cell.
     likelihood, sparsity, max_epochs, early_stopping, accelerator, network_options
-        For "scar"; `max_epochs` is the largest number of EM steps (100).
+        For "scar"; `max_epochs` is the largest number of EM steps (500).
     fpr
         Expected share of native counts that may be removed: larger removes more. None: the posterior shares.
     layer
@@ -262,6 +262,8 @@ def _estimate(
     native = onto_level(native, data, rho, levels.value)
     shares = estimate_shares(data, native, np.maximum(rho, 1e-3))
     shares = shrunken(shares, at_level, data.cluster * len(job.batch_names) + data.batch)
+    if levels.source == "given":
+        shares = exactly_at(data, shares, levels.value)
     return native, with_level_se(job, shares, levels), history, converged
 
 
@@ -292,6 +294,16 @@ def onto_level(native: np.ndarray, data: Mixture, rho: np.ndarray, level: np.nda
         if moved.sum() > 0:
             out[k] = moved / moved.sum()
     return out
+
+
+def exactly_at(data: Mixture, shares: Shares, level: np.ndarray) -> Shares:
+    """Shares moved by rho + c (1 - rho), so that their mean by counts is the level of each group."""
+    rho = shares.rho.copy()
+    for k, b in np.argwhere(np.isfinite(level)):
+        own = (data.cluster == k) & (data.batch == b)
+        reached = float(rho[own] @ data.umi[own] / data.umi[own].sum())
+        rho[own] += (level[k, b] - reached) / max(1 - reached, 1e-6) * (1 - rho[own])
+    return Shares(np.clip(rho, 0.0, HIGHEST), shares.se, shares.overdispersion)
 
 
 def with_level_se(job: Job, shares: Shares, levels: Levels) -> Shares:
