@@ -3,9 +3,9 @@
     python benchmarks/ambient.py                 # `make bench`; about three minutes
     python benchmarks/ambient.py --no-large      # without the 50,000 x 20,000 problem
 
-Rules. Each problem is a process of its own with one BLAS thread. The oracle splits the same counts with the true shares,
-the true ambient profile and the true mean profile of each type. CPU seconds are user + system of the one call. Peers that
-are not installed (DropletUtils, scvi-tools) are named as missing, never guessed.
+Rules. Each problem is a process of its own with one BLAS thread. The oracle splits the same counts with the true
+shares, the true ambient profile and the true mean profile of each type. CPU seconds are user + system of the one call.
+Peers that are not installed (DropletUtils, scvi-tools) are named as missing, never guessed.
 """
 
 from __future__ import annotations

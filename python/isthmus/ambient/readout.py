@@ -76,9 +76,9 @@ def _sampled(data: Mixture, native: np.ndarray, rho: np.ndarray) -> tuple[np.nda
 
 def _like(matrix: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
     """A matrix with these values in the places of `matrix`, sorted, zeros dropped, buffers of its own."""
-    stored = values != 0
-    indptr = np.concatenate([[0], np.cumsum(stored)])[matrix.indptr].astype(matrix.indptr.dtype)
     out = sparse.csr_matrix(matrix.shape, dtype=values.dtype)
-    out.data, out.indices, out.indptr = values[stored], matrix.indices[stored], indptr
+    out.data, out.indices, out.indptr = values, matrix.indices.copy(), matrix.indptr.copy()
+    out.eliminate_zeros()  # in place: a mask and its running sum would cost more than the result
     out.sort_indices()
+    out.prune()
     return out
