@@ -20,10 +20,18 @@ def wanted(progress: bool | None) -> bool:  # noqa: FBT001  None = decide
 
 
 class Progress:
-    """Counts finished genes; ``with Progress(total, shown) as bar: bar(n)``."""
+    """Counts what is finished; ``with Progress(total, shown) as bar: bar(n)``."""
 
-    def __init__(self, total: int, progress: bool | None) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        total: int,
+        progress: bool | None,  # noqa: FBT001
+        *,
+        task: str = "fit_glm",
+        unit: str = "gene",
+    ) -> None:
         self._total, self._done = total, 0
+        self._task, self._unit = task, unit
         self._shown = wanted(progress)
         self._start = time.monotonic()
         self._bar: Any = None
@@ -36,12 +44,12 @@ class Progress:
             self._bar.close()
 
     def __call__(self, done: int) -> None:
-        """Report that `done` genes of the total are finished."""
+        """Report that `done` of the total are finished."""
         if not self._shown or time.monotonic() - self._start < _PATIENCE:
             return
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, unit="gene", desc="fit_glm", leave=False)
+            self._bar = tqdm(total=self._total, unit=self._unit, desc=self._task, leave=False)
         self._bar.update(done - self._done)
         self._done = done

@@ -7,6 +7,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import isthmus
 from isthmus import schema
@@ -303,3 +304,42 @@ def test_exclusivity_refuses_other_cells(experiment, fit):
         marker_exclusivity(fit, cells[:10].copy(), {"a": ["gene1"]})
     with pytest.raises(isthmus.InputError, match="`markers` must hold at least one set"):
         marker_exclusivity(fit, cells, None)
+
+
+FORMS = {
+    "dense": lambda x: x.toarray(),
+    "fortran": lambda x: np.asfortranarray(x.toarray()),
+    "csc": lambda x: x.tocsc(),
+    "coo": lambda x: x.tocoo(),
+    "array": lambda x: sparse.csr_array(x),
+    "int": lambda x: x.astype(np.int64),
+    "frame": lambda x: pd.DataFrame(x.toarray(), columns=[f"gene{i + 1}" for i in range(x.shape[1])]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_counts_gives_the_same(experiment, fit, name):
+    cells, _ = experiment
+    labels, profile = cells.obs["type"].to_numpy(), fit.ambient[0]
+    expected = isthmus.remove_ambient(cells.X, profile=profile, labels=labels)
+    found = isthmus.remove_ambient(FORMS[name](cells.X), profile=profile, labels=labels)
+    assert found.rho == pytest.approx(expected.rho, abs=1e-9)
+    assert (found.denoised != expected.denoised).nnz == 0
+
+
+@pytest.mark.filterwarnings("ignore::isthmus.IdentifiabilityWarning")
+def test_awkward_sizes(experiment, fit):
+    cells, _ = experiment
+    profile = pd.Series(fit.ambient[0], index=fit.gene_names)
+    one = isthmus.remove_ambient(cells[:1].copy(), profile=profile)
+    assert one.denoised.shape == (1, 900)
+    gene = isthmus.remove_ambient(cells[:, :1].copy(), profile=profile)
+    assert (gene.denoised - cells.X[:, :1]).max() <= 0
+    nothing = isthmus.remove_ambient(np.zeros((3, 900)), profile=fit.ambient[0])
+    assert set(nothing.flag) == {"no_counts"}
+    with pytest.raises(isthmus.InputError, match=r"`cells` must have at least one cell; got 0 cells"):
+        isthmus.remove_ambient(np.zeros((0, 5)), profile=np.ones(5))
+    with pytest.raises(isthmus.InputError, match=r"Values of `cells` must not be missing"):
+        isthmus.remove_ambient(np.full((4, 3), np.nan), profile=np.ones(3))
+    with pytest.raises(isthmus.InputError, match=r"Values of `cells` must be counts, zero or positive"):
+        isthmus.remove_ambient(np.full((4, 3), -1.0), profile=np.ones(3))

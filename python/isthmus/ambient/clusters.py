@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 _GENES, _COMPONENTS, _LEARN = 2_000, 20, 10_000
 _FEWEST, _FEWEST_OF_MANY = 10, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
@@ -78,6 +77,8 @@ def _variance(values: sparse.csr_matrix) -> np.ndarray:
 
 def _rotation(values: sparse.csr_matrix, centre: np.ndarray, n: int) -> np.ndarray:
     """Leading eigenvectors of the covariance, without making the centred matrix."""
+    from scipy.sparse.linalg import LinearOperator, eigsh  # here: it would make `import isthmus` slower
+
     if n < 1:
         return np.ones((values.shape[1], 1)) / np.sqrt(values.shape[1])
     turned, size = values.T.tocsr(), values.shape

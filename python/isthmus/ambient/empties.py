@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaln
 
 from isthmus.ambient.reading import column_sums
 from isthmus.data.matrix import row_blocks, row_sums
@@ -105,6 +104,8 @@ def empties_by_multinomial(
 
 
 def _log_multinomial(matrix: sparse.csr_matrix, umi: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    from scipy.special import gammaln  # here: it would make `import isthmus` slower
+
     out = gammaln(umi + 1)
     for rows in row_blocks(matrix):
         start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import brentq
 
 from isthmus.ambient.em import TINY, Block, Mixture, block_of, blocks
 
@@ -49,6 +48,8 @@ def native_share(block: Block, rho: np.ndarray, factor: float = 1.0) -> np.ndarr
 
 def _odds_factor(data: Mixture, native: np.ndarray, rho: np.ndarray, fpr: float) -> float:
     """The multiplier of the ambient odds at which the expected share of native counts removed is `fpr`."""
+    from scipy.optimize import brentq  # here: it would make `import isthmus` slower
+
     x, s = _sampled(data, native, rho)
     kept = x * s
 

@@ -157,7 +157,7 @@ def remove_ambient(
         job.sums, job.total, job.mixture, profiles["count"], job.markers, job.cluster_names, job.rho, generator
     )
     steps = MAX_ITER if max_epochs is None else int(max_epochs)
-    with Progress(steps, progress) as bar:
+    with Progress(steps, progress, task="remove_ambient", unit="step") as bar:
         native, shares, history, converged = _estimate(job, levels, steps, bar)
     split = split_counts(job.mixture, native, shares.rho, fpr, seed)
     settings = {
