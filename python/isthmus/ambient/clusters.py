@@ -15,9 +15,10 @@ import numpy as np
 from scipy import sparse
 
 _GENES, _COMPONENTS, _LEARN = 2_000, 20, 10_000
-_FEWEST, _FEWEST_OF_MANY = 10, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
+_FEWEST, _FEWEST_OF_MANY = 25, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
 _VALLEY = 0.75  # of the lower of both peaks
 _MOST = 50  # clusters
+_NOISE = 3.0  # standard deviations that the valley must be deep: 2-means looks for gaps, and finds some by chance
 _ROUNDS = 25
 _GRID = 256  # places of the density
 
@@ -153,7 +154,9 @@ def _has_valley(scores: np.ndarray, half: np.ndarray) -> bool:
     place, height = _density(scores @ (second - first))
     at = int(np.clip(np.searchsorted(place, float((first + second) / 2 @ (second - first))), 1, len(place) - 1))
     low, high = int(np.argmax(height[:at])), at + int(np.argmax(height[at:]))
-    return bool(height[low : high + 1].min() < _VALLEY * min(height[low], height[high]))
+    peak, valley = min(height[low], height[high]), height[low : high + 1].min()
+    noise = np.sqrt((peak + valley) / np.sqrt(2))  # a sum of Gaussian kernels has the variance of its squares
+    return bool(valley < _VALLEY * peak and peak - valley > _NOISE * noise)
 
 
 def _density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
