@@ -262,8 +262,7 @@ def _estimate(
     native = onto_level(native, data, rho, levels.value)
     shares = estimate_shares(data, native, np.maximum(rho, 1e-3))
     shares = shrunken(shares, at_level, data.cluster * len(job.batch_names) + data.batch)
-    if levels.source == "given":
-        shares = exactly_at(data, shares, levels.value)
+    shares = exactly_at(data, shares, levels.value)
     return native, with_level_se(job, shares, levels), history, converged
 
 
@@ -297,7 +296,10 @@ def onto_level(native: np.ndarray, data: Mixture, rho: np.ndarray, level: np.nda
 
 
 def exactly_at(data: Mixture, shares: Shares, level: np.ndarray) -> Shares:
-    """Shares moved by rho + c (1 - rho), so that their mean by counts is the level of each group."""
+    """Shares moved by rho + c (1 - rho), so that their mean by counts is the level of each group.
+
+    The fitted profiles are cut off at zero, and with few counts that leaves a little of a in p: shares come out low.
+    """
     rho = shares.rho.copy()
     for k, b in np.argwhere(np.isfinite(level)):
         own = (data.cluster == k) & (data.batch == b)
