@@ -35,7 +35,7 @@ def test_near_the_oracle(how):
     assert cases.rmse(fit.denoised_mean, native) <= 0.75 * cases.rmse(cells.X, native)
     assert cases.rmse(fit.denoised, native) < cases.rmse(cells.X, native)
     assert np.corrcoef(fit.rho, truth)[0, 1] >= 0.9  # the 0.92 is for 3,000 cells
-    assert np.abs(fit.rho - truth).mean() <= 0.021
+    assert np.abs(fit.rho - truth).mean() <= (0.023 if how.get("batch") else 0.021)
     assert (np.abs(fit.rho - truth) <= 1.96 * fit.rho_se).mean() >= 0.88
     kept = np.minimum(fit.denoised_mean.toarray(), native.toarray()).sum() / native.sum()
     assert kept >= 0.93
