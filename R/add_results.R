@@ -1,14 +1,21 @@
 #' Attach results to your own object
 #'
-#' Puts the columns of a fit's gene table and its coefficients, or the columns of
-#' a test, into `rowData(x)`. Rows are found by gene name; nothing else of `x`
-#' changes.
+#' Puts the columns of a GLM's gene table and its coefficients, or the columns of
+#' a test, into `rowData(x)`. Of a fit of [remove_ambient()] come the assays
+#' `denoised` and `denoised_mean`, what is known of each cell (`ambient_rho`,
+#' `ambient_rho_se`, `ambient_flag` and the UMI) in `colData(x)`, of each gene
+#' (`ambient_prob`, one column a batch where there are several; `ambient_observed`,
+#' `ambient_removed`, `ambient_share`) in `rowData(x)`, and the profile, the history
+#' and the settings in `metadata(x)$ambient`. Genes and cells are found by name;
+#' nothing else of `x` changes.
 #'
 #' @param x A `SummarizedExperiment` or `SingleCellExperiment`.
-#' @param fit A fit of [fit_glm()] or a result of [test_glm()].
-#' @param prefix Put before each column name.
-#' @return `x` with more columns in its `rowData`. Genes that the results do not
-#'   have get `NA`.
+#' @param fit A fit of [fit_glm()] or [remove_ambient()], or a result of
+#'   [test_glm()].
+#' @param prefix Put before each column name that does not begin with it. `NULL`:
+#'   `"ambient_"` for a fit of [remove_ambient()], else `"isthmus_"`.
+#' @return `x` with more in it. Genes that the results of a GLM do not have get `NA`;
+#'   the genes and cells of `x` must be among those of [remove_ambient()].
 #' @export
 #' @examples
 #' if (isthmus_available()) {
@@ -18,11 +25,15 @@
 #'   sce <- add_results(sce, test_glm(fit, "conditionB"), prefix = "condition_")
 #'   SummarizedExperiment::rowData(sce)$condition_padj
 #' }
-add_results <- function(x, fit, prefix = "isthmus_") {
+add_results <- function(x, fit, prefix = NULL) {
   call <- rlang::current_env()
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  if (inherits(fit, "isthmus_ambient")) {
+    return(add_ambient(x, fit, if (is.null(prefix)) "ambient_" else prefix, call))
+  }
+  if (is.null(prefix)) prefix <- "isthmus_"
   columns <- result_columns(fit, call)
   at <- rows_of_genes(x, columns$gene, call)
   rows <- SummarizedExperiment::rowData(x)
@@ -43,7 +54,8 @@ result_columns <- function(fit, call) {
     return(unclass(fit))
   }
   if (!inherits(fit, "isthmus_glm")) {
-    abort_input(sprintf("`fit` must be a fit of fit_glm() or a result of test_glm(); got %s.", class(fit)[[1L]]), call)
+    rule <- "`fit` must be a fit of fit_glm() or remove_ambient(), or a result of test_glm(); got %s."
+    abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))
 }

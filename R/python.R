@@ -143,8 +143,8 @@ call_engine <- function(name, ..., .call) {
   bridge <- engine(.call)
   answer <- let_interrupts_pass(bridge[[name]](...))
   for (text in as.character(answer$messages)) message(text)
-  for (text in as.character(answer$warnings)) {
-    rlang::warn(text, class = "isthmus_convergence_warning", call = .call)
+  for (i in seq_along(answer$warnings)) {
+    rlang::warn(answer$warnings[[i]], class = answer$warning_classes[[i]], call = .call)
   }
   if (!is.null(answer$error)) {
     rlang::abort(answer$error$message, class = c(answer$error$class, "isthmus_error"), call = .call)
@@ -166,10 +166,17 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    known <- call_engine("restore", lapply(fit$state, wire_state), .call = call)
+    known <- call_engine("restore", wire_fit(fit), kind = fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
+}
+
+fit_kind <- function(fit) if (inherits(fit, "isthmus_ambient")) "AmbientFit" else "GlmFit"
+
+wire_fit <- function(fit) {
+  state <- if (inherits(fit, "isthmus_ambient")) ambient_state(fit) else fit$state
+  lapply(state, wire_state)
 }
 
 # The newest few: an engine object holds the designs and the covariances.

@@ -16,6 +16,7 @@ import base64
 import functools
 import re
 import sys
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +29,11 @@ from scipy import sparse
 
 import isthmus
 from isthmus import messages
+from isthmus.ambient import AmbientFit
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.errors import ConvergenceWarning, IdentifiabilityWarning, InputError, MissingDependencyError
 from isthmus.glm import constraints as constraints_module
 from isthmus.glm import kernel
 from isthmus.glm.proposals import propose
@@ -63,6 +65,10 @@ _TRANSPOSED_IN_R = (
 )
 
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
+_R_WARNINGS: dict[type[Warning], str] = {
+    ConvergenceWarning: "isthmus_convergence_warning",
+    IdentifiabilityWarning: "isthmus_identifiability_warning",
+}
 _INT32_MAX = 2**31 - 1
 
 
@@ -73,16 +79,21 @@ def _answers(function: Callable[..., Any]) -> Callable[..., Answer]:
     def answered(*args: Any, **kwargs: Any) -> Answer:
         answer: Answer = {}
         with messages.collected() as told, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
+            for category in _R_WARNINGS:
+                warnings.simplefilter("always", category)
             try:
                 answer["value"] = function(*args, **kwargs)
             except (InputError, MissingDependencyError) as error:
                 kind = InputError if isinstance(error, InputError) else MissingDependencyError
                 answer["error"] = {"class": _R_CLASSES[kind], "message": _said(str(error), _IN_R)}
-        ours = [_said(str(w.message), _IN_R) for w in caught if issubclass(w.category, ConvergenceWarning)]
-        for other in (w for w in caught if not issubclass(w.category, ConvergenceWarning)):
+        ours = [(str(w.message), _R_WARNINGS[w.category]) for w in caught if w.category in _R_WARNINGS]
+        for other in (w for w in caught if w.category not in _R_WARNINGS):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-        return answer | {"messages": [_said(text, _IN_R) for text in told], "warnings": ours}
+        return answer | {
+            "messages": [_said(text, _IN_R) for text in told],
+            "warnings": [_said(text, _IN_R) for text, _ in ours],
+            "warning_classes": [kind for _, kind in ours],
+        }
 
     return answered
 
@@ -348,12 +359,37 @@ def _check_types(cell_data: pd.DataFrame | None, as_numeric: tuple[str, ...], as
         formulas.typed_columns(frame, known, argument="design", as_numeric=as_numeric, as_categorical=as_categorical)
 
 
-def _both(fit: GlmFit) -> dict[str, Any]:
+def _both(fit: Any) -> dict[str, Any]:
     """The engine's fit, the plain state that R keeps of it, and what R prints."""
-    return {"fit": fit, "state": {name: _plain(value) for name, value in fit.state().items()}, "facts": _facts(fit)}
+    state = {name: _plain(value) for name, value in fit.state().items()}
+    answer = {"fit": fit, "kind": type(fit).__name__, "state": state}
+    if not isinstance(fit, AmbientFit):
+        return answer | {"facts": _glm_facts(fit)}
+    for name in ("denoised", "denoised_mean"):  # R keeps these as matrices
+        parts = {slot: state.pop(f"{name}_{part}") for slot, part in (("p", "indptr"), ("i", "indices"), ("x", "data"))}
+        answer[name] = parts
+    return answer | {"facts": _ambient_facts(fit)}
 
 
-def _facts(fit: GlmFit) -> dict[str, Any]:
+def _ambient_facts(fit: AmbientFit) -> dict[str, Any]:
+    known = fit.rho[np.isfinite(fit.rho)]
+    flags, counts = np.unique(fit.flag.astype(str), return_counts=True)
+    return {
+        "id": uuid.uuid4().hex,
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "method": fit.settings["method"],
+        "profile": fit.settings["profile"],
+        "rho": np.quantile(known, [0.05, 0.5, 0.95]) if len(known) else np.full(3, np.nan),
+        "observed": float(fit.observed_umi.sum()),
+        "denoised": float(fit.denoised.sum(dtype=np.float64)),
+        "flags": [str(flag) for flag in flags],
+        "flag_counts": counts.astype(float),
+        "seed": _plain(fit.settings.get("seed")),
+    }
+
+
+def _glm_facts(fit: GlmFit) -> dict[str, Any]:
     return {
         "id": fit.settings["id"],
         "n_cells": fit.n_cells,
@@ -368,6 +404,71 @@ def _facts(fit: GlmFit) -> dict[str, Any]:
 
 def _design_text(design: design_module.Design) -> str:
     return design.formula if design.formula is not None else f"matrix of {len(design.names)} columns"
+
+
+@_answers
+def ambient_profile(cells: Wire, droplets: Wire, *, batch: Any = None, **options: Any) -> dict[str, Any]:
+    """The profile table as columns."""
+    profile = isthmus.ambient_profile(
+        _whole_counts(cells, "cells"),
+        _whole_counts(droplets, "droplets"),
+        batch=_labels(batch),
+        **{name: _number(value) for name, value in options.items()},
+    )
+    return _columns(profile)
+
+
+@_answers
+def remove_ambient(
+    cells: Wire,
+    *,
+    droplets: Wire | None = None,
+    profile: Wire | None = None,
+    batch: Any = None,
+    labels: Any = None,
+    markers: Wire | None = None,
+    rho: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Correct, and return the engine's fit beside its plain state."""
+    fit = isthmus.remove_ambient(
+        _whole_counts(cells, "cells"),
+        droplets=None if droplets is None else _whole_counts(droplets, "droplets"),
+        profile=None if profile is None else _profile(profile),
+        batch=_labels(batch),
+        labels=_labels(labels),
+        markers=None if markers is None else _sets(markers),
+        rho=float(rho[0]) if isinstance(rho, np.ndarray) and rho.size == 1 else rho,
+        **{name: _number(value) for name, value in options.items()},
+    )
+    return _both(fit)
+
+
+def _whole_counts(wire: Wire, argument: str) -> counts_module.Counts:
+    """Counts whose errors say `argument` where those of a single matrix say `data`."""
+    try:
+        with messages.collected():  # that fractions are accepted, which the surface then refuses
+            return _counts(wire["counts"], wire["cell_data"], None, wire.get("layer"))
+    except InputError as error:
+        raise InputError(re.sub(r"(?<=[`(])data(?=[`)])", argument, _said(str(error), _IN_R))) from error
+
+
+def _labels(wire: Any) -> Any:
+    """The name of a column, one label per cell, or both for cells and droplets."""
+    if not isinstance(wire, Mapping):
+        return wire
+    return _column(wire) if "kind" in wire else {name: _labels(item) for name, item in wire.items()}
+
+
+def _profile(wire: Wire) -> Any:
+    if wire["kind"] == "table":
+        return _frame(wire["table"])
+    values, genes = np.asarray(wire["values"], dtype=float), _names(wire.get("genes"))
+    return values if genes is None else pd.Series(values, index=genes)
+
+
+def _sets(wire: Wire) -> dict[str, list[str]]:
+    return {name: list(_strings(genes)) for name, genes in zip(_strings(wire["names"]), wire["values"], strict=True)}
 
 
 @_answers
@@ -442,9 +543,9 @@ def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire
 
 
 @_answers
-def restore(state: Wire) -> GlmFit:
+def restore(state: Wire, kind: str = "GlmFit") -> Any:
     """The engine's fit of a state that R has kept."""
-    return GlmFit.from_state(dict(state))
+    return {"GlmFit": GlmFit, "AmbientFit": AmbientFit}[kind].from_state(dict(state))
 
 
 @_answers
@@ -457,13 +558,13 @@ test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what 
 
 
 @_answers
-def table(fit: GlmFit, name: str) -> dict[str, Any]:
+def table(fit: GlmFit | AmbientFit, name: str) -> dict[str, Any]:
     """One table of a fit as columns."""
     return _columns(fit.table(name))
 
 
 @_answers
-def summary(fit: GlmFit) -> str:
+def summary(fit: GlmFit | AmbientFit) -> str:
     """The text of ``fit.summary()``."""
     return fit.summary()
 
@@ -499,7 +600,7 @@ def residuals(
 
 
 @_answers
-def save_fit(fit: GlmFit, path: str, *, overwrite: bool = False, own: Any = None) -> None:
+def save_fit(fit: GlmFit | AmbientFit, path: str, *, overwrite: bool = False, own: Any = None) -> None:
     """Save a fit; `own` are the bytes (as integers) of what only R knows: terms and levels of its formulas."""
     text = base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
     isthmus.save_fit(replace(fit, settings=fit.settings | {"r": text}), path, overwrite=overwrite)
@@ -520,15 +621,23 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
     for name in ("design", "dispersion_design"):
         if options.get(name) is not None:
             options[name] = _simulated_design(options[name])
-    adata = isthmus.simulate_counts(**{name: _number(value) for name, value in options.items()})
-    matrix = sparse.csr_matrix(adata.X)
-    matrix.sort_indices()
+    return _experiment(isthmus.simulate_counts(**{name: _number(value) for name, value in options.items()}))
+
+
+@_answers
+def simulate_ambient(**options: Any) -> dict[str, Any]:
+    """Cells and droplets, each as `simulate_counts` gives them; the cells with their native counts and markers."""
+    from isthmus.testing import simulate_ambient as simulate
+
+    cells, droplets = simulate(**{name: _number(value) for name, value in options.items()})
+    truth = {"native": _slots(cells.layers["native"]), "marker": _coded(cells.var["marker"])}
+    return {"cells": _experiment(cells) | truth, "droplets": _experiment(droplets)}
+
+
+def _experiment(adata: Any) -> dict[str, Any]:
     obs = adata.obs.copy()
     stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
-    return {
-        "p": matrix.indptr.astype(np.int32),
-        "i": matrix.indices.astype(np.int32),
-        "x": matrix.data.astype(float),
+    return _slots(adata.X) | {
         "genes": list(adata.var_names),
         "cells": list(adata.obs_names),
         "obs": _columns(obs),
@@ -536,6 +645,13 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
         "metadata": _plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
         "size_factors": stored,
     }
+
+
+def _slots(matrix: Any) -> dict[str, np.ndarray]:
+    """The slots of the genes x cells dgCMatrix that a cells x genes matrix is."""
+    rows = sparse.csr_matrix(matrix)
+    rows.sort_indices()
+    return {"p": rows.indptr.astype(np.int32), "i": rows.indices.astype(np.int32), "x": rows.data.astype(float)}
 
 
 def _simulated_design(wire: Wire) -> Any:

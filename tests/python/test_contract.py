@@ -33,7 +33,7 @@ def test_arguments_and_defaults(name):
 @pytest.mark.parametrize("name", SURFACE["functions"])
 def test_options_are_keyword_only(name):
     parameters = inspect.signature(getattr(isthmus, name)).parameters.values()
-    positional = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert len(positional) == SURFACE["python_positional"][name]
 
 
