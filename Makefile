@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-bench demo demo-python test test-cpp test-r test-no-python test-python test-slow \
+.PHONY: help setup setup-test setup-bench demo demo-python demo-all test test-cpp test-r test-no-python test-python test-slow \
   bench check lint format stubs document clean
 
 PYTHON := .venv/bin/python
@@ -24,6 +24,9 @@ demo: setup ## real counts in R, a GLM in the engine, data frames back
 	Rscript inst/scripts/demo.R
 demo-python: setup ## the same from Python
 	$(PYTHON) inst/scripts/demo.py
+demo-all: demo ## every model: the same, and factors of a panel, from R and from Python
+	Rscript inst/scripts/demo-factors.R
+	$(PYTHON) inst/scripts/demo-factors.py
 
 test: setup-test ## every test but the slow ones: C++, R, R without Python, Python
 	@$(MAKE) --no-print-directory test-cpp

@@ -9,13 +9,19 @@
 #' and the settings in `metadata(x)$ambient`. Genes and cells are found by name;
 #' nothing else of `x` changes.
 #'
+#' The smoothed factors of a factor fit go into `colData(x)`, a column for each
+#' factor, and in a `SingleCellExperiment` also into `reducedDim(x, "factors")`.
+#' Columns of `x` are found by batch and time.
+#'
 #' @param x A `SummarizedExperiment` or `SingleCellExperiment`.
-#' @param fit A fit of [fit_glm()] or [remove_ambient()], or a result of
-#'   [test_glm()].
-#' @param prefix Put before each column name that does not begin with it. `NULL`:
-#'   `"ambient_"` for a fit of [remove_ambient()], else `"isthmus_"`.
-#' @return `x` with more in it. Genes that the results of a GLM do not have get `NA`;
-#'   the genes and cells of `x` must be among those of [remove_ambient()].
+#' @param fit A fit of [fit_glm()], [fit_factors()] or [remove_ambient()], or a result
+#'   of [test_glm()].
+#' @param prefix Put before each column name; in front of a name that begins with it
+#'   already it is left out. `NULL`: `"ambient_"` for a fit of [remove_ambient()],
+#'   else `"isthmus_"`.
+#' @return `x` with more in it. Genes and time points that the results of a GLM or of a
+#'   factor fit do not have get `NA`; the genes and cells of `x` must be among those of
+#'   [remove_ambient()].
 #' @export
 #' @examples
 #' if (isthmus_available()) {
@@ -30,10 +36,14 @@ add_results <- function(x, fit, prefix = NULL) {
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  if (is.null(prefix)) prefix <- if (inherits(fit, "isthmus_ambient")) "ambient_" else "isthmus_"
+  check_text(prefix, "prefix", call)
   if (inherits(fit, "isthmus_ambient")) {
-    return(add_ambient(x, fit, if (is.null(prefix)) "ambient_" else prefix, call))
+    return(add_ambient(x, fit, prefix, call))
   }
-  if (is.null(prefix)) prefix <- "isthmus_"
+  if (inherits(fit, "isthmus_factors")) {
+    return(add_factors(x, fit, prefix, call))
+  }
   columns <- result_columns(fit, call)
   at <- rows_of_genes(x, columns$gene, call)
   rows <- SummarizedExperiment::rowData(x)
@@ -54,7 +64,10 @@ result_columns <- function(fit, call) {
     return(unclass(fit))
   }
   if (!inherits(fit, "isthmus_glm")) {
-    rule <- "`fit` must be a fit of fit_glm() or remove_ambient(), or a result of test_glm(); got %s."
+    rule <- paste(
+      "`fit` must be a fit of fit_glm(), fit_factors() or remove_ambient(), or a result of test_glm();",
+      "got %s."
+    )
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))
@@ -74,3 +87,47 @@ rows_of_genes <- function(x, genes, call) {
   }
   at
 }
+
+add_factors <- function(x, fit, prefix, call) {
+  table <- as.data.frame(fit, table = "factors")
+  factors <- unique(table$factor)
+  keys <- column_keys(x, fit, call)
+  rows <- paste(table$batch, table$time, sep = "\r")
+  if (!any(keys %in% rows)) {
+    text <- sprintf(
+      "`x` must have the time points of the fit; got %s, the fit has %s. Use the object that was fitted.",
+      first_few(sub("^.*\r", "", keys)), first_few(table$time)
+    )
+    abort_input(text, call)
+  }
+  values <- vapply(factors, function(name) {
+    own <- table$factor == name
+    table$smoothed[own][match(keys, rows[own])]
+  }, double(ncol(x)))
+  values <- matrix(values, ncol(x), length(factors), dimnames = list(colnames(x), factors))
+  for (name in factors) SummarizedExperiment::colData(x)[[paste0(prefix, name)]] <- unname(values[, name])
+  if (methods::is(x, "SingleCellExperiment")) SingleCellExperiment::reducedDim(x, "factors") <- values
+  x
+}
+
+# Batch and time of each column of `x`, in the words of the fit's tables.
+column_keys <- function(x, fit, call) {
+  label <- function(given, default, argument) {
+    if (is.null(given)) {
+      return(default)
+    }
+    if (length(given) == 1L && is.character(given)) given <- SummarizedExperiment::colData(x)[[given]]
+    if (length(given) != ncol(x)) {
+      rule <- "`x` must have the `%s` of the fit for each of its %d columns; got %d. Use the object that was fitted."
+      abort_input(sprintf(rule, argument, ncol(x), length(given)), call)
+    }
+    wire_column(panel_column(given), argument, call)
+  }
+  names <- if (is.null(colnames(x))) seq_len(ncol(x)) else colnames(x)
+  batch <- label(fit$labels$batch, NULL, "batch")
+  time <- label(fit$labels$time, wire_column(names, "time", call), "time")
+  labels <- call_engine("panel_labels", time, batch, .call = call)
+  paste(unwire_column(labels$batch), unwire_column(labels$time), sep = "\r")
+}
+
+first_few <- function(x) paste(sprintf("'%s'", utils::head(unique(x), 3L)), collapse = ", ")

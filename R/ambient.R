@@ -42,14 +42,14 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
     lower = lower, exclude_cells = exclude_cells, batch = batch, assay = assay, rule = rule, prob = prob,
     min_raw_counts = min_raw_counts, iterations = iterations, sample = sample, seed = seed
   ), call)
-  columns <- call_engine(
-    "ambient_profile", wire_experiment(cells, "cells", batch, assay, call),
-    wire_experiment(droplets, "droplets", batch, assay, call),
+  answer <- call_engine(
+    "ambient_profile", wire_sample(cells, "cells", batch, assay, call),
+    wire_sample(droplets, "droplets", batch, assay, call),
     lower = wire_number(lower), exclude_cells = exclude_cells, batch = wire_batch(batch, call), rule = rule,
     prob = prob, min_raw_counts = wire_number(min_raw_counts), iterations = wire_number(iterations),
     sample = wire_number(sample), seed = wire_number(seed), .call = call
   )
-  unwire_table(columns)
+  structure(unwire_table(answer$columns), empties = unwire_table(answer$empties))
 }
 
 #' Remove ambient RNA
@@ -134,8 +134,8 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
     accelerator = accelerator, seed = seed, progress = progress
   ), call)
   answer <- call_engine(
-    "remove_ambient", wire_experiment(cells, "cells", list(batch, labels), assay, call),
-    droplets = if (!is.null(droplets)) wire_experiment(droplets, "droplets", batch, assay, call),
+    "remove_ambient", wire_sample(cells, "cells", list(batch, labels), assay, call),
+    droplets = if (!is.null(droplets)) wire_sample(droplets, "droplets", batch, assay, call),
     profile = wire_profile(profile, call), method = method,
     batch = wire_batch(batch, call), labels = wire_per_cell(labels, "labels", call),
     n_clusters = wire_number(n_clusters), markers = wire_markers(markers, call), rho = wire_numeric(rho),
@@ -147,7 +147,7 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
 }
 
 # Counts, and the columns of the cell data that the engine looks up by name. Complaints name the argument.
-wire_experiment <- function(data, argument, columns, assay, call) {
+wire_sample <- function(data, argument, columns, assay, call) {
   counts <- tryCatch(
     as_counts(data, assay = assay, call = call),
     isthmus_input_error = function(e) {
@@ -208,25 +208,27 @@ wire_markers <- function(markers, call) {
   list(names = names(markers), values = unname(lapply(markers, as.list)))
 }
 
-# Plain R: the engine's state, both matrices, and a few facts to print. The matrices' slots are in the state under
-# these names; here they are kept once, as matrices.
+# Plain R: the engine's state, both matrices, and a few facts to print. The engine's state holds the slots of the
+# matrices; here they are kept once, as matrices.
 new_ambient <- function(answer, call = NULL) {
   remember_fit(answer$facts$id, answer$fit)
   facts <- lapply(answer$facts, unwire_vector)
   state <- unwire_state(answer$state)
+  matrices <- lapply(stats::setNames(nm = sparse_parts), genes_by_cells, state)
+  kept <- state[!grepl(sprintf("^(%s)_(indptr|indices|data)$", paste(sparse_parts, collapse = "|")), names(state))]
   structure(
-    list(
-      id = facts$id, state = state, facts = facts, denoised = genes_by_cells(answer$denoised, state),
-      denoised_mean = genes_by_cells(answer$denoised_mean, state), call = slim_call(call)
-    ),
+    c(list(id = facts$id, state = kept, facts = facts), matrices, list(call = slim_call(call))),
     class = c("isthmus_ambient", "isthmus_fit")
   )
 }
 
+sparse_parts <- c("denoised", "denoised_mean")
+
 # The CSR of cells x genes has the slots of the dgCMatrix of genes x cells.
-genes_by_cells <- function(slots, state) {
+genes_by_cells <- function(name, state) {
+  part <- function(slot) state[[paste0(name, "_", slot)]]
   Matrix::sparseMatrix(
-    i = as.integer(slots$i), p = as.integer(slots$p), x = as.double(slots$x), index1 = FALSE,
+    i = as.integer(part("indices")), p = as.integer(part("indptr")), x = as.double(part("data")), index1 = FALSE,
     dims = c(length(state$gene_names), length(state$cell_names)), dimnames = list(state$gene_names, state$cell_names)
   )
 }
@@ -234,7 +236,7 @@ genes_by_cells <- function(slots, state) {
 # The state as the engine has it, matrices included.
 ambient_state <- function(fit) {
   state <- fit$state
-  for (name in c("denoised", "denoised_mean")) {
+  for (name in sparse_parts) {
     state[[paste0(name, "_indptr")]] <- fit[[name]]@p
     state[[paste0(name, "_indices")]] <- fit[[name]]@i
     state[[paste0(name, "_data")]] <- fit[[name]]@x

@@ -12,11 +12,7 @@ cell_source <- function(table, n, cells = NULL) {
 
 python_cell_source <- function(data, call) {
   known <- call_engine("cell_columns", data, character(0), .call = call)
-  if (is.null(known)) {
-    shape <- tryCatch(unlist(data$shape), error = function(e) NULL)
-    return(cell_source(NULL, if (length(shape)) as.integer(shape[[1L]]) else 0L))
-  }
-  source <- cell_source(NULL, length(known$rows), as.character(known$rows))
+  source <- cell_source(NULL, known$n, if (!is.null(known$rows)) as.character(known$rows))
   source$columns <- as.character(known$all)
   source$python <- data
   source

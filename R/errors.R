@@ -18,6 +18,12 @@ refuse_na <- function(arguments, call) {
   }
 }
 
+check_text <- function(value, argument, call) {
+  if (!is.character(value) || length(value) != 1L || is.na(value)) {
+    abort_input(sprintf("`%s` must be one text; got %s.", argument, paste(format(value), collapse = ", ")), call)
+  }
+}
+
 need_package <- function(package, what, call) {
   if (!requireNamespace(package, quietly = TRUE)) {
     text <- sprintf("%s needs the R package %s: install.packages(\"%s\").", what, package, package)

@@ -28,9 +28,11 @@
 #' @param size_factors Linear and positive. `"auto"`: `sizeFactors(data)` if there
 #'   are any, else column sums divided by their mean (a message says which).
 #'   `NULL`: 1 for each cell. Or `"sum"`, `"ratio"`, `"poscounts"`, a vector, or
-#'   the name of a column.
+#'   the name of a column. A vector goes by the names of the cells where both have
+#'   names.
 #' @param offset Natural log: a value per cell, a matrix genes x cells, or the
-#'   name of a column.
+#'   name of a column. Values go by the names of cells and genes where both have
+#'   names.
 #' @param noise_model `"nb"` or `"poisson"`.
 #' @param dispersion `"ml"`, or `"moments"` (a moment estimate, then the mean model
 #'   only).
@@ -38,13 +40,16 @@
 #'   `colData(data)`. Rows go by name where both sides have names.
 #' @param as_numeric,as_categorical Names of columns to treat as numbers or as
 #'   factors.
-#' @param gene_names One name per gene; default: the data's own.
+#' @param gene_names One name per gene (for an AnnData also a column of its `var`);
+#'   default: the data's own.
 #' @param assay Name or number of the assay, for the experiments.
 #' @param init,dispersion_init Start values: `"auto"`, `"standard"`,
-#'   `"closed_form"`, `"zero"`, or a matrix, parameters x genes.
+#'   `"closed_form"`, `"zero"`, or a matrix, free parameters x genes (log alpha for
+#'   the dispersion).
 #' @param chunk_genes Genes fitted at a time; `NULL` chooses.
 #' @param max_iter Largest number of iterations.
-#' @param tol Relative tolerance of the log-likelihood at which a gene is done.
+#' @param tol A gene has converged when one more step promises less log-likelihood
+#'   than this.
 #' @param dtype `"float64"`: in single precision the likelihood's noise defeats
 #'   convergence.
 #' @param n_threads Threads; `NULL` uses all cores this process may use. Results do
@@ -103,13 +108,14 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
     cell_data = frame,
     constraints = wire_constraints(constraints, "constraints", call),
     dispersion_constraints = wire_constraints(dispersion_constraints, "dispersion_constraints", call),
-    gene_names = gene_names, layer = counts$layer,
-    size_factors = wire_numeric(size_factors), offset = join_offset(offset, designs$mean$offset, cells),
+    gene_names = wire_names(gene_names), layer = counts$layer,
+    size_factors = wire_labelled(size_factors), offset = wire_offset(offset),
+    formula_offset = wire_numeric(designs$mean$offset),
     noise_model = noise_model, dispersion = dispersion,
     as_numeric = as.list(as_numeric), as_categorical = as.list(as_categorical),
     init = wire_numeric(init), dispersion_init = wire_numeric(dispersion_init),
     chunk_genes = wire_number(chunk_genes), max_iter = wire_number(max_iter), tol = tol, dtype = dtype,
-    n_threads = wire_number(workers(n_threads, BPPARAM)), progress = show_progress(progress),
+    n_threads = wire_number(workers(n_threads, BPPARAM, call)), progress = show_progress(progress),
     .call = call
   )
   new_fit(fitted, designs$mean$keep, designs$dispersion$keep, match.call())
@@ -148,19 +154,21 @@ refuse_dispersion_offset <- function(offset, call) {
   }
 }
 
-# R's matrix is genes x cells, the engine's cells x genes. offset() terms are added per cell.
-join_offset <- function(offset, formula_offset, cells) {
-  if (is.null(formula_offset)) {
-    return(if (is.matrix(offset)) wire_numeric(t(offset)) else wire_numeric(offset))
-  }
-  if (is.character(offset)) offset <- cell_frame(cells, offset)[[1L]]
-  if (is.null(offset)) offset <- 0
-  total <- if (is.matrix(offset)) t(offset) + formula_offset else offset + formula_offset
-  wire_numeric(total)
+# R's matrix is genes x cells, the engine's cells x genes.
+wire_offset <- function(offset) {
+  is_table <- length(dim(offset)) == 2L
+  wire_labelled(if (is_table) t(as.matrix(offset)) else offset)
 }
 
-workers <- function(n_threads, BPPARAM) {
-  if (is.null(BPPARAM)) n_threads else BiocParallel::bpnworkers(BPPARAM)
+workers <- function(n_threads, BPPARAM, call) {
+  if (is.null(BPPARAM)) {
+    return(n_threads)
+  }
+  if (!methods::is(BPPARAM, "BiocParallelParam")) {
+    rule <- "`BPPARAM` must be a BiocParallel parameter object such as MulticoreParam(2); got %s."
+    abort_input(sprintf(rule, class(BPPARAM)[[1L]]), call)
+  }
+  BiocParallel::bpnworkers(BPPARAM)
 }
 
 show_progress <- function(progress) {

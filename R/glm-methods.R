@@ -10,9 +10,13 @@
 #' @param gene One gene, by name or number.
 #' @param information `"expected"` or `"observed"`.
 #' @param newdata Cell data for new cells (a data.frame, or an object with
-#'   `colData`), coded as the fit's cells were; `NULL`: the fit's own cells.
-#' @param size_factors,offset For new cells; default 1 and 0. `offset` is asked for
-#'   again where the fit had one value per gene and cell.
+#'   `colData`), coded as the fit's cells were; `NULL`: the fit's own cells. As in
+#'   all of R, functions that look at all cells at once are remembered where they
+#'   stand alone in the formula (`ns(age, 3)`, `poly(age, 2)`, `scale(age)`), and
+#'   evaluated anew inside other calls (`poly(age, 2)[, 2]`).
+#' @param size_factors,offset For new cells: one value per cell or one for all;
+#'   default 1 and 0. `offset` is asked for again where the fit had one value per
+#'   gene and cell.
 #' @param type For `predict`: `"mean"`, `"link"` (log of the mean) or
 #'   `"dispersion"` (alpha). For `residuals`: `"pearson"`, `"response"`,
 #'   `"deviance"` or `"quantile"` (randomised, seeded).
@@ -176,13 +180,13 @@ predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, off
   cells <- object$state$cell_names
   designs <- NULL
   if (is.null(newdata)) {
-    offset <- join_offset(offset, NULL, NULL)
+    offset <- wire_offset(offset)
   } else {
     mean <- design_of_new(object$design, newdata, "newdata", call)
     dispersion <- design_of_new(object$dispersion_design, newdata, "newdata", call)
     designs <- list(mean = mean$wire, dispersion = dispersion$wire)
     cells <- mean$cells
-    offset <- join_offset(offset, mean$offset, NULL)
+    offset <- join_offset(offset, mean$offset)
   }
   values <- call_engine(
     "predict", fit, designs,
@@ -190,6 +194,13 @@ predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, off
   )
   dimnames(values) <- list(object$state$gene_names, cells)
   values
+}
+
+# offset() terms are added per cell: the columns of a matrix, genes x cells
+join_offset <- function(offset, formula_offset) {
+  if (length(dim(offset)) == 2L) offset <- t(as.matrix(offset))
+  if (!is.null(formula_offset)) offset <- (if (is.null(offset)) 0 else unname(offset)) + formula_offset
+  wire_numeric(offset)
 }
 
 #' @rdname isthmus_glm-methods
@@ -205,7 +216,7 @@ residuals.isthmus_glm <- function(object, data, type = "pearson", offset = NULL,
   counts <- as_counts(data, assay = assay, call = call)
   values <- call_engine(
     "residuals", engine_fit(object, call), wire_counts(counts), wire_cells(counts$cells, character(0), call),
-    layer = counts$layer, type = type, offset = join_offset(offset, NULL, NULL), seed = wire_number(seed), .call = call
+    layer = counts$layer, type = type, offset = wire_offset(offset), seed = wire_number(seed), .call = call
   )
   dimnames(values) <- list(object$state$gene_names, object$state$cell_names)
   values

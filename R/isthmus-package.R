@@ -4,7 +4,7 @@
 #' frames back. It takes `SingleCellExperiment` objects, matrices of every
 #' common class and reticulate's AnnData; formulas are evaluated by R.
 #'
-#' Start with [fit_glm()] and [test_glm()]. [install_isthmus()] installs the
+#' Start with [fit_glm()] and [test_glm()], or with [fit_factors()]. [install_isthmus()] installs the
 #' engine once; loading the package never starts Python, and nothing installs
 #' itself inside a model call. [isthmus_info()] says what is used.
 #'

@@ -1,6 +1,7 @@
 #' Plots of a test and of a fit
 #'
-#' A volcano plot of a test; mean against dispersion for a fit.
+#' A volcano plot of a test; mean against dispersion for a fit, with the genes
+#' whose dispersion is 0 (the Poisson limit) as triangles on the lower edge.
 #'
 #' @param x The result of [test_glm()], or a fit of [fit_glm()].
 #' @param y Not used.
@@ -24,6 +25,13 @@ NULL
 #' @export
 plot.isthmus_test <- function(x, y, fdr = 0.05, n_labels = 10, ...) {
   need_package("ggplot2", "`plot`", rlang::current_env())
+  if (all(is.na(x$log2fc)) && !all(is.na(x$pval))) {
+    text <- paste(
+      "`x` must have fold changes; a test of several coefficients at once has none.",
+      "Test one coefficient or one contrast."
+    )
+    abort_input(text, rlang::current_env())
+  }
   shown <- volcano_data(x, fdr)
   significant <- sprintf("adjusted p < %s", format(fdr))
   shown$group <- factor(ifelse(shown$significant, significant, "other"), c(significant, "other"))
@@ -61,10 +69,14 @@ minus_log10 <- function(test) {
 plot.isthmus_glm <- function(x, y, ...) {
   need_package("ggplot2", "`plot`", rlang::current_env())
   genes <- data.frame(mean = x$state$mean, dispersion = x$state$dispersion, status = x$state$status)
-  # the logarithmic axes have no place for zero; such genes are the Poisson limit
-  genes <- genes[!is.na(genes$dispersion) & genes$dispersion > 0 & !is.na(genes$mean) & genes$mean > 0, ]
+  genes <- genes[!is.na(genes$dispersion) & !is.na(genes$mean) & genes$mean > 0, ]
+  # logarithmic axes have no place for zero, the Poisson limit
+  limit <- genes$dispersion == 0
+  genes$dispersion[limit] <- if (all(limit)) 1e-3 else min(genes$dispersion[!limit]) / 2
+  genes$at_limit <- limit
   ggplot2::ggplot(genes, ggplot2::aes(x = .data$mean, y = .data$dispersion, colour = .data$status)) +
-    ggplot2::geom_point(size = 1, alpha = 0.6) +
+    ggplot2::geom_point(ggplot2::aes(shape = .data$at_limit), size = 1, alpha = 0.6) +
+    ggplot2::scale_shape_manual(values = c("FALSE" = 16, "TRUE" = 6), guide = "none") +
     ggplot2::scale_x_log10() +
     ggplot2::scale_y_log10() +
     ggplot2::labs(x = "mean count", y = "dispersion (alpha)", colour = "status") +

@@ -166,13 +166,16 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    known <- call_engine("restore", wire_fit(fit), kind = fit_kind(fit), .call = call)
+    known <- call_engine("restore", wire_fit(fit), fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
 }
 
-fit_kind <- function(fit) if (inherits(fit, "isthmus_ambient")) "AmbientFit" else "GlmFit"
+fit_kind <- function(fit) {
+  kinds <- c(isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_ambient = "AmbientFit")
+  kinds[[intersect(class(fit), names(kinds))]]
+}
 
 wire_fit <- function(fit) {
   state <- if (inherits(fit, "isthmus_ambient")) ambient_state(fit) else fit$state

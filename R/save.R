@@ -21,11 +21,12 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   if (!inherits(fit, "isthmus_fit")) {
-    rule <- "`fit` must be a fit of fit_glm() or remove_ambient(); got %s."
+    rule <- "`fit` must be a fit of fit_glm(), fit_factors() or remove_ambient(); got %s."
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
-  # What only R knows (terms and levels of the formulas) travels inside the fit's settings.
-  own <- serialize(fit[intersect(c("design", "dispersion_design", "call"), names(fit))], NULL)
+  check_text(path, "path", call)
+  # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
+  own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts", "denoised", "denoised_mean"))], NULL)
   call_engine(
     "save_fit", engine_fit(fit, call), path.expand(path),
     overwrite = overwrite, own = wire_vector(as.integer(own)), .call = call
@@ -37,10 +38,14 @@ save_fit <- function(fit, path, overwrite = FALSE) {
 #' @export
 load_fit <- function(path) {
   call <- rlang::current_env()
+  check_text(path, "path", call)
   loaded <- call_engine("load_fit", path.expand(path), .call = call)
   own <- as.raw(unwire_vector(loaded$own))
   kept <- if (length(own)) unserialize(own) else list()
-  if (identical(loaded$kind, "AmbientFit")) {
+  if (identical(loaded$facts$kind, "FactorFit")) {
+    return(new_factor_fit(loaded, kept$labels, kept$call))
+  }
+  if (identical(loaded$facts$kind, "AmbientFit")) {
     return(new_ambient(loaded, kept$call))
   }
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)

@@ -5,10 +5,13 @@
 #' Benjamini and Hochberg over the genes that have one.
 #'
 #' @param fit A fit of [fit_glm()].
-#' @param coef Name of a coefficient, such as `"conditionB"`, or several.
+#' @param coef Name of one coefficient, such as `"conditionB"`, constrained ones
+#'   included.
 #' @param factor Name of a term of the formula: all its coefficients at once.
-#' @param contrast A vector (one weight per coefficient), a matrix (one row per
-#'   contrast), or text such as `"b - a"` or `"2*b - a = 0.5"`.
+#' @param contrast A vector (one weight per coefficient, or some by name:
+#'   `c(b = 1, a = -1)`), a matrix (several rows, tested together; columns go by
+#'   name where they have names), or text such as `"b - a"` or `"2*b - a = 0.5"`
+#'   (several texts are tested together).
 #' @param reduced,pairwise,versus_rest,replicate,sandwich Of later versions; leave
 #'   them as they are.
 #' @param method `"wald"`.
@@ -18,8 +21,8 @@
 #' @param alternative `"two-sided"` (or `"two.sided"`), `"greater"`, `"less"`.
 #' @param lfc_threshold Log2 fold change that the effect must exceed, tested as
 #'   TREAT does.
-#' @return A data.frame of class `isthmus_test`, one row per gene and contrast in
-#'   the order of the data: `gene`, `contrast`, `method`, `mean`, `estimate`
+#' @return A data.frame of class `isthmus_test`, one row per gene in the order of
+#'   the data: `gene`, `contrast`, `method`, `mean`, `estimate`
 #'   (natural log), `log2fc`, `se`, `ci_low`, `ci_high`, `stat`, `df`,
 #'   `df_resid`, `pval`, `padj`, `log_likelihood`, `status`.
 #' @section Cells of one donor:
@@ -65,7 +68,11 @@ check_fit <- function(fit, call) {
 
 wire_contrast <- function(contrast) {
   if (is.data.frame(contrast)) contrast <- as.matrix(contrast)
-  wire_numeric(contrast)
+  if (is.matrix(contrast) && is.numeric(contrast)) {
+    return(wire_labelled(contrast))
+  }
+  by_name <- is.numeric(contrast) && !is.null(names(contrast)) && all(nzchar(names(contrast)))
+  if (by_name) as.list(contrast) else wire_numeric(contrast)
 }
 
 wire_reduced <- function(reduced) if (inherits(reduced, "formula")) formula_text(reduced) else wire_numeric(reduced)

@@ -30,6 +30,20 @@ wire_numeric <- function(x) {
   if (is.numeric(x) || is.logical(x)) wire_vector(as.double(x)) else x
 }
 
+# Numbers with the names of cells (rows) and genes or coefficients (columns) where they have some: the engine puts them
+# in order.
+wire_labelled <- function(x) {
+  rows <- name_of(if (is.matrix(x)) rownames(x) else names(x))
+  columns <- name_of(colnames(x))
+  if (!(is.numeric(x) || is.logical(x)) || (is.null(rows) && is.null(columns))) {
+    return(wire_numeric(x))
+  }
+  list(kind = "labelled", values = wire_numeric(x), rows = wire_names(rows), columns = wire_names(columns))
+}
+
+# NULL for names that only count
+name_of <- function(names) if (identical(names, as.character(seq_along(names)))) NULL else names
+
 # One column of cell data.
 wire_column <- function(x, name, call) {
   if (is.factor(x)) {

@@ -10,6 +10,8 @@
 
 namespace py = pybind11;
 
+void bind_factors(py::module_& m);  // factors.cpp
+
 namespace {
 
 using Doubles = py::array_t<double, py::array::forcecast>;
@@ -241,6 +243,7 @@ PYBIND11_MODULE(_core, m) {
           py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
           "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
+    bind_factors(m);
     py::list kernels;
     kernels.append("baseline");
     if (isthmus::runs_avx2()) kernels.append("avx2");

@@ -11,6 +11,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 from isthmus.ambient import AmbientFit, ambient_profile, remove_ambient
 from isthmus.data.design import design_matrix
 from isthmus.errors import ConvergenceWarning, IdentifiabilityWarning, InputError, MissingDependencyError
+from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
@@ -18,6 +19,7 @@ from isthmus.testing import simulate_counts
 __all__ = [
     "AmbientFit",
     "ConvergenceWarning",
+    "FactorFit",
     "GlmFit",
     "IdentifiabilityWarning",
     "InputError",
@@ -26,10 +28,14 @@ __all__ = [
     "ambient_profile",
     "constraint_matrix",
     "design_matrix",
+    "factor_news",
+    "fit_factors",
     "fit_glm",
+    "forecast_factors",
     "load_fit",
     "remove_ambient",
     "save_fit",
+    "select_n_factors",
     "simulate_counts",
     "test_glm",
 ]

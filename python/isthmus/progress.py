@@ -22,16 +22,9 @@ def wanted(progress: bool | None) -> bool:  # noqa: FBT001  None = decide
 class Progress:
     """Counts what is finished; ``with Progress(total, shown) as bar: bar(n)``."""
 
-    def __init__(
-        self,
-        total: int,
-        progress: bool | None,  # noqa: FBT001
-        *,
-        task: str = "fit_glm",
-        unit: str = "gene",
-    ) -> None:
+    def __init__(self, total: int, progress: bool | None, *, unit: str = "gene", what: str = "fit_glm") -> None:  # noqa: FBT001
         self._total, self._done = total, 0
-        self._task, self._unit = task, unit
+        self._unit, self._what = unit, what
         self._shown = wanted(progress)
         self._start = time.monotonic()
         self._bar: Any = None
@@ -50,6 +43,6 @@ class Progress:
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, unit=self._unit, desc=self._task, leave=False)
+            self._bar = tqdm(total=self._total, unit=self._unit, desc=self._what, leave=False)
         self._bar.update(done - self._done)
         self._done = done

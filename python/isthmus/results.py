@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 FORMAT = 1
-_KINDS = {
-    "AmbientFit": "isthmus.ambient.result",
+_KINDS = {  # where the class of a saved fit lives
     "GlmFit": "isthmus.glm.result",
-}  # where the class of a saved fit lives
+    "FactorFit": "isthmus.factors.result",
+    "AmbientFit": "isthmus.ambient.result",
+}
 _META, _ARRAYS = "fit.json", "arrays.npz"
 
 
@@ -122,8 +123,12 @@ def load_fit(path: str | os.PathLike[str]) -> Any:
             f"`path` holds a fit of a newer isthmus (format {meta.get('format')}, {meta.get('kind')}). Update isthmus."
         )
         raise InputError(msg)
-    found = getattr(import_module(_KINDS[meta["kind"]]), meta["kind"])
-    return found.from_state({"meta": meta["meta"]} | arrays)
+    return restore_fit(meta["kind"], {"meta": meta["meta"]} | arrays)
+
+
+def restore_fit(kind: str, state: State) -> Any:
+    """The fit of class `kind` from its state."""
+    return getattr(import_module(_KINDS[kind]), kind).from_state(state)
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

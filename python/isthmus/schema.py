@@ -80,8 +80,109 @@ TEST_GLM = {
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
 }
 
+_BATCH = Column("str", "", 'label of the batch; "all" where there is one')
+_TIME = Column("str", "", "label of the time point; dates as ISO 8601")
+_SERIES = Column("str", "", "name of the series")
+_FACTOR = Column("str", "", "name of the factor")
+_LEFT_OUT = "series constant or empty in this batch"
+
+FACTORS = {
+    "batch": _BATCH,
+    "time": _TIME,
+    "factor": _FACTOR,
+    "filtered": Column("float64", "innovation sd", "mean of the factor given the data up to this time"),
+    "filtered_sd": Column("float64", "innovation sd", "its standard deviation, parameters taken as known"),
+    "smoothed": Column("float64", "innovation sd", "mean of the factor given all data"),
+    "smoothed_sd": Column("float64", "innovation sd", "its standard deviation, parameters taken as known"),
+}
+
+LOADINGS = {
+    "batch": _BATCH,
+    "series": _SERIES,
+    "factor": _FACTOR,
+    "loading": Column(
+        "float64", "sd of the series per unit of the factor", "lambda of the standardised series", _LEFT_OUT
+    ),
+    "se": Column(
+        "float64",
+        "as loading",
+        "standard error from the observed information under the stated normalisation; a rotation towards another batch "
+        "is taken as given",
+        _LEFT_OUT + "; not identified; engine statsmodels",
+    ),
+    "r2": Column("float64", "", "squared correlation of the series with the smoothed factor where observed", _LEFT_OUT),
+    "idio_ar1": Column("float64", "", "phi of the series' own AR(1) term; 0 where iid", _LEFT_OUT),
+    "idio_var": Column("float64", "variance of the series", "variance of that term's innovation", _LEFT_OUT),
+}
+
+STATS = {
+    "batch": _BATCH,
+    "n_time": Column("int32", "", "time points, after a first row that differencing emptied was dropped"),
+    "n_series": Column("int32", "", "series that took part"),
+    "n_missing": Column("int32", "", "missing values among them"),
+    "n_factors": Column("int32", "", "factors; 0 where the batch failed"),
+    "log_likelihood": Column("float64", "natural log", "of the standardised panel, with every constant", "failed"),
+    "aic": Column("float64", "", "2 k - 2 log-likelihood, k = identified parameters", "failed"),
+    "bic": Column("float64", "", "k log(n_time) - 2 log-likelihood", "failed"),
+    "n_iter": Column("int32", "", "iterations"),
+    "converged": Column("bool", "", "last gain below tol and scaled score below 1e-2"),
+    "seconds": Column("float64", "s", "wall-clock time of the batch"),
+    "status": Column("str", "", "first that applies: failed, not_converged, near_heywood, ok"),
+    "message": Column("str", "", "why it failed, what was left out, which series are near-Heywood; empty if nothing"),
+}
+
+TRANSITION = {
+    "batch": _BATCH,
+    "block": Column("str", "", "name of the block of factors"),
+    "lag": Column("int32", "", "1, 2, ..."),
+    "to": Column("str", "", "the factor that is explained"),
+    "from": Column("str", "", "the lagged factor"),
+    "value": Column("float64", "", "coefficient of the vector autoregression"),
+}
+
+PATH = {
+    "batch": _BATCH,
+    "iteration": Column("int32", "", "1, 2, ..."),
+    "log_likelihood": Column("float64", "natural log", "log-likelihood at the iteration"),
+}
+
+FORECAST = {
+    "batch": _BATCH,
+    "time": Column("str", "", 'label of the future time; "+1", ... where labels do not go on'),
+    "name": Column("str", "", "series or factor"),
+    "kind": Column("str", "", '"series" or "factor"'),
+    "mean": Column("float64", "transformed series; factor: innovation sd", "forecast"),
+    "sd": Column("float64", "as mean", "its standard deviation; uncertainty of parameters left out"),
+    "lower": Column("float64", "as mean", "lower end of the interval"),
+    "upper": Column("float64", "as mean", "upper end of the interval"),
+}
+
+DECOMPOSITION = {
+    "batch": _BATCH,
+    "series": _SERIES,
+    "source": Column("str", "", '"global", "group" or "idiosyncratic"'),
+    "share": Column(
+        "float64", "", "share of the stationary variance; sums to 1 in a series", _LEFT_OUT + "; not stationary"
+    ),
+}
+
+NEWS = {
+    "time": Column("str", "", "time of the datum", "kind reestimation"),
+    "series": Column("str", "", "series of the datum", "kind reestimation"),
+    "kind": Column("str", "", '"revision", "news" or "reestimation"'),
+    "impact": Column("float64", "transformed target series", "change of the target's expectation due to this datum"),
+}
+
+N_FACTORS = {
+    "n_factors": Column("int32", "", "number of factors"),
+    "criterion": Column("str", "", "IC1, IC2, IC3 (Bai & Ng 2002), ER, GR (Ahn & Horenstein 2013)"),
+    "value": Column(
+        "float64", "", "value of the criterion: smallest is best for IC, largest for ER and GR", "ER, GR at 0"
+    ),
+    "selected": Column("bool", "", "the best number by this criterion"),
+}
+
 _CELL = Column("str", "", "cell name")
-_BATCH = Column("str", "", 'batch; "all" where none was named')
 
 AMBIENT_CELLS = {
     "cell": _CELL,
@@ -130,6 +231,15 @@ TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
     "test_glm": TEST_GLM,
+    "factors": FACTORS,
+    "loadings": LOADINGS,
+    "stats": STATS,
+    "transition": TRANSITION,
+    "path": PATH,
+    "forecast": FORECAST,
+    "decomposition": DECOMPOSITION,
+    "news": NEWS,
+    "n_factors": N_FACTORS,
     "ambient_cells": AMBIENT_CELLS,
     "ambient_genes": AMBIENT_GENES,
     "ambient_profile": AMBIENT_PROFILE,

@@ -78,8 +78,9 @@ def test_same_seed_same_bytes_and_global_state_untouched(experiment):
     cells, droplets = experiment
     before = np.random.get_state()[1].copy()
     first, second = (isthmus.remove_ambient(cells, droplets=droplets, seed=4) for _ in range(2))
+    assert first.settings | {"id": ""} == second.settings | {"id": ""}
     for name, value in first.state().items():
-        assert np.array_equal(np.asarray(value), np.asarray(second.state()[name])), name
+        assert name == "meta" or np.array_equal(np.asarray(value), np.asarray(second.state()[name])), name
     other = isthmus.remove_ambient(cells, droplets=droplets, seed=5)
     assert (other.denoised != first.denoised).nnz > 0
     assert (np.random.get_state()[1] == before).all()

@@ -8,6 +8,9 @@ import pytest
 
 import isthmus
 from isthmus import bridge
+from isthmus.bridge import answers
+from isthmus.bridge.plain import as_columns, as_plain
+from isthmus.bridge.wire import read_frame, read_matrix, read_names
 
 
 def r_counts(n_genes=6, n_cells=30, seed=1):
@@ -75,7 +78,7 @@ def test_a_convergence_warning_is_a_value_and_other_warnings_stay_warnings():
     assert "max_iter" in answer["warnings"][0]
 
 
-@bridge._answers
+@answers.answers
 def _warns():
     warnings.warn("of a library", UserWarning, stacklevel=1)
 
@@ -110,14 +113,14 @@ def test_state_rebuilds_the_fit_from_what_r_sends_back():
     ],
 )
 def test_nothing_crosses_that_r_would_change(value, plain):
-    found = bridge._plain(value)
+    found = as_plain(value)
     assert found == plain
     assert type(found) is type(plain)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
 def test_arrays_cross_as_double(dtype):
-    assert bridge._plain(np.ones(2, dtype=dtype)).dtype == np.float64
+    assert as_plain(np.ones(2, dtype=dtype)).dtype == np.float64
 
 
 def test_columns_keep_missing_text_and_levels():
@@ -129,7 +132,7 @@ def test_columns_keep_missing_text_and_levels():
             "count": np.array([1, 2, 3], dtype=np.int64),
         }
     )
-    columns = bridge._columns(frame)
+    columns = as_columns(frame)
     assert columns["text"]["levels"] == ["b"]
     assert columns["text"]["codes"].tolist() == [0, -1, 0]
     assert columns["level"] | {"codes": columns["level"]["codes"].tolist()} == {
@@ -153,7 +156,7 @@ def test_columns_of_r_keep_missing_values():
         "n": 2,
         "rows": {"values": ["r1", "r2"], "missing": None},
     }
-    frame = bridge._frame(wire)
+    frame = read_frame(wire)
     assert frame.isna().sum().to_dict() == {"text": 1, "flag": 1, "full": 0, "number": 1, "factor": 1}
     assert frame["full"].dtype == bool
     assert frame.loc["r1", "flag"] is True
@@ -161,17 +164,17 @@ def test_columns_of_r_keep_missing_values():
 
 
 def test_missing_names_are_missing():
-    names = bridge._names({"values": ["a", "NA"], "missing": np.array([False, True])})
+    names = read_names({"values": ["a", "NA"], "missing": np.array([False, True])})
     assert names.tolist() == ["a", None]
 
 
 def test_matrices_are_views_of_what_r_sent():
     dense = np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    found = bridge._matrix({"kind": "dense", "x": dense, "dim": [2, 3]})
+    found = read_matrix({"kind": "dense", "x": dense, "dim": [2, 3]})
     assert found.shape == (3, 2)
     assert np.shares_memory(found, dense)
     _, counts = r_counts()
-    assert np.shares_memory(bridge._matrix(counts).data, counts["x"])
+    assert np.shares_memory(read_matrix(counts).data, counts["x"])
 
 
 @pytest.mark.parametrize("where", ["cpp", "python"])

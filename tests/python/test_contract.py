@@ -68,3 +68,23 @@ def test_fits_reach_the_exact_numbers(name):
         assert got["estimate"] == pytest.approx(row["estimate"], abs=1e-6)
         assert got["se"] == pytest.approx(row["se_expected"], rel=1e-5)
         assert log_likelihood[row["gene"]] == pytest.approx(row["log_likelihood"], rel=1e-10)
+
+
+FACTORS = json.loads((CONTRACT / "factors.json").read_text())
+
+
+@pytest.mark.parametrize("name", FACTORS["fits"])
+def test_factor_fits_reach_the_numbers(name):
+    """At the optimum the log-likelihood is flat: parameters agree to fewer digits than it does."""
+    model = FACTORS["fits"][name]
+    panel = pd.DataFrame(FACTORS["panel"], dtype=float)
+    panel.index = pd.period_range("2001-01", periods=len(panel), freq="M")
+    fit = isthmus.fit_factors(panel, **model["options"], tol=1e-8)
+    loadings, ahead = fit.table("loadings"), isthmus.forecast_factors(fit, 2)
+    assert fit.log_likelihood[0] == pytest.approx(model["log_likelihood"], rel=1e-6)
+    assert loadings["loading"].tolist() == pytest.approx(model["loading"], rel=1e-3)
+    smoothed = fit.table("factors")["smoothed"][: len(model["smoothed"])]
+    assert smoothed.tolist() == pytest.approx(model["smoothed"], abs=1e-3)
+    assert ahead["time"][:2].tolist() == model["forecast"]["time"]
+    assert ahead["mean"].tolist() == pytest.approx(model["forecast"]["mean"], abs=1e-3)
+    assert ahead["sd"].tolist() == pytest.approx(model["forecast"]["sd"], rel=1e-3)

@@ -196,6 +196,10 @@ def test_wrong_type_requests(cells):
         InputError, match=r"`as_categorical` must name columns of the cells' data; got 'bach'. Did you m"
     ):
         read_design("~ batch", 6, cells, as_categorical=["bach"])
+    with pytest.raises(InputError, match=r"`as_numeric` must name columns of the cells' data; got 3. Pass a list"):
+        read_design("~ batch", 6, cells, as_numeric=3)
+    with pytest.raises(InputError, match=r"uses 'z', which must hold real numbers or levels; got complex128"):
+        read_design("~ z", 6, cells.assign(z=1j))
     with pytest.raises(InputError, match=r"must not share columns; got 'plate' in both"):
         read_design("~ plate", 6, cells, as_numeric=["plate"], as_categorical=["plate"])
 
@@ -280,6 +284,7 @@ def test_rows_of_a_frame_are_matched_by_name(cells):
         (np.empty((6, 0)), r"must have at least one column; got none. Did you mean '~ 1'\?"),
         (5, r"must be a formula or a matrix of numbers, cells x terms; got int. Did you mean '~ 1'\?"),
         (None, r"matrix of numbers, cells x terms; got NoneType"),
+        (np.full((6, 1), 1j), r"matrix of numbers, cells x terms; got ndarray"),
         ({"a": 1}, r"must be a formula or a matrix of numbers, cells x terms; got dict. Did you mean '~ 1'\?"),
         (
             pd.DataFrame({"a": list("xyxyxy")}),

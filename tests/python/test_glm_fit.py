@@ -57,6 +57,34 @@ def test_prediction_of_an_unknown_level_is_an_error(fit):
         fit.predict(pd.DataFrame({"group": ["c"], "age": [0.0]}))
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (
+            {"size_factors": np.ones(3)},
+            r"`size_factors` must have one number per new cell \(2\), or one for all; got 3",
+        ),
+        ({"size_factors": "sum"}, r"`size_factors`.*got 'sum'"),
+        ({"size_factors": -1}, r"`size_factors` must be positive; got 1 value that is not"),
+        ({"offset": np.ones(3)}, r"`offset` must hold one value per cell \(2\) or per cell and gene \(2 x 6\); got 3"),
+        ({"offset": "age"}, r"`offset` must be numbers"),
+        ({"offset": np.nan}, r"`offset` must be finite"),
+    ],
+)
+def test_wrong_size_factors_and_offsets_of_new_cells(fit, options, match):
+    new = pd.DataFrame({"group": ["a", "b"], "age": [0.0, 1.0]})
+    with pytest.raises(InputError, match=match):
+        fit.predict(new, **options)
+
+
+def test_the_cells_of_the_fit_keep_their_size_factors(fit):
+    """They would be ignored without a word otherwise."""
+    with pytest.raises(InputError, match=r"`size_factors` is for new cells"):
+        fit.predict(size_factors=2.0)
+    with pytest.raises(InputError, match=r"`offset` is for new cells"):
+        fit.predict(offset=np.ones(200))
+
+
 def test_unknown_prediction_type(fit):
     with pytest.raises(InputError, match=r"`type` must be 'mean', 'link' or 'dispersion'; got 'variance'"):
         fit.predict(type="variance")
@@ -111,8 +139,28 @@ def test_residuals_of_awkward_genes_are_finite_except_where_nothing_was_fitted(k
 def test_residuals_need_the_same_genes(fit, problem):
     with pytest.raises(InputError, match=r"`data`.*200 cells x 6 genes; got 200 x 5"):
         fit.residuals(problem[0][:, :5])
+    with pytest.raises(InputError, match=r"`seed` must be a whole number"):
+        fit.residuals(problem[0], type="quantile", seed=0.5)
     with pytest.raises(InputError, match=r"`type`.*pearson.*got 'raw'"):
         fit.residuals(problem[0], type="raw")
+
+
+def test_residuals_need_the_genes_and_cells_in_the_order_of_the_fit():
+    counts = pd.DataFrame(np.random.default_rng(0).poisson(3.0, (60, 3)), columns=list("abc"))
+    counts.index = [f"c{i}" for i in range(60)]
+    fit = isthmus.fit_glm(counts, size_factors=None)
+    assert fit.residuals(counts.to_numpy()).equals(fit.residuals(counts))
+    with pytest.raises(InputError, match=r"`data` must hold the cells of the fit in the fit's order"):
+        fit.residuals(counts[::-1])
+    with pytest.raises(InputError, match=r"`data` must hold the genes of the fit in the fit's order"):
+        fit.residuals(counts[["c", "b", "a"]])
+
+
+def test_the_covariance_of_one_gene_by_its_name(fit):
+    gene = str(fit.gene_names[2])
+    np.testing.assert_array_equal(fit.covariance(genes=gene)[0], fit.covariance()[2])
+    with pytest.raises(InputError, match=r"`gene`.*got 'zz'"):
+        fit.covariance(genes="zz")
 
 
 # --- names of batchglm ------------------------------------------------------------------------------------------------
@@ -180,6 +228,14 @@ def test_moment_dispersions_refit_the_mean_only(problem):
 STARTS = ["auto", "standard", "closed_form", "zero"]
 
 
+def test_moments_need_groups_of_cells(problem):
+    """A moment estimate from single cells would be a number without meaning."""
+    counts, cells, _ = problem
+    options = {"cell_data": cells, "size_factors": None, "dispersion": "moments"}
+    with pytest.raises(InputError, match=r"`dispersion_design` with dispersion=\"moments\" needs groups.*at most 100"):
+        isthmus.fit_glm(counts, "~ group", dispersion_design="~ age", **options)
+
+
 @pytest.mark.parametrize("init", STARTS)
 @pytest.mark.parametrize("dispersion_init", STARTS)
 def test_starts_lead_to_one_optimum(problem, init, dispersion_init):
@@ -199,6 +255,18 @@ def test_starts_as_arrays(problem, fit):
     )  # fmt: skip
     np.testing.assert_allclose(genes(started)["log_likelihood"], genes(fit)["log_likelihood"], atol=1e-7)
     assert (genes(started)["n_iter"] <= 2).all()
+
+
+@pytest.mark.parametrize("start", [-80.0, -30.0, 40.0])
+def test_starts_from_afar_lead_to_the_optimum(problem, fit, start):
+    """log alpha = -30 is the Poisson limit in double precision; a fit that starts there never leaves it."""
+    counts, cells, size_factors = problem
+    started = isthmus.fit_glm(
+        counts, "~ group + age", dispersion_design="~ group", size_factors=size_factors, cell_data=cells,
+        init=np.full((3, 6), start), dispersion_init=np.full((2, 6), start),
+    )  # fmt: skip
+    np.testing.assert_allclose(genes(started)["log_likelihood"], genes(fit)["log_likelihood"], atol=1e-7)
+    assert list(genes(started)["status"]) == list(genes(fit)["status"])
 
 
 def test_too_few_iterations_warn_and_are_a_status(problem):

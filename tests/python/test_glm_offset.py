@@ -1,7 +1,10 @@
 """One offset per cell and gene: the same as fitting each gene with its own column, and asked for again where needed."""
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import isthmus
 
@@ -46,3 +49,31 @@ def test_residuals_take_the_offset(problem: tuple[np.ndarray, np.ndarray, np.nda
     fit = isthmus.fit_glm(counts, x, size_factors=None, offset=offset)
     spread = fit.residuals(counts, "quantile", offset=offset).to_numpy().std(axis=0)
     np.testing.assert_allclose(spread, 1, atol=0.1)
+
+
+def test_an_offset_with_names_is_matched_by_cells_and_genes(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    counts, x, offset = problem
+    data = pd.DataFrame(counts, index=[f"c{i}" for i in range(300)], columns=list("abcde"))
+    named = pd.DataFrame(offset, index=data.index, columns=data.columns)
+    expected = isthmus.fit_glm(data, x, size_factors=None, offset=offset).coef()
+    turned = named.iloc[::-1, ::-1]
+    for given in (named, turned, sp.csr_matrix(offset), named.set_axis(range(5), axis=1)):
+        pd.testing.assert_frame_equal(isthmus.fit_glm(data, x, size_factors=None, offset=given).coef(), expected)
+    for bare in (counts, ad.AnnData(counts)):  # without names there is nothing to match
+        fit = isthmus.fit_glm(bare, x, size_factors=None, offset=named)
+        np.testing.assert_array_equal(fit.coef().to_numpy(), expected.to_numpy())
+    with pytest.raises(isthmus.InputError, match=r"genes of `offset`.*got 1 gene not found \('a'\)"):
+        isthmus.fit_glm(data, x, size_factors=None, offset=named.rename(columns={"a": "z"}))
+    with pytest.raises(isthmus.InputError, match=r"row names of `offset`.*1 cell of `data` not found \('c7'\)"):
+        isthmus.fit_glm(data, x, size_factors=None, offset=named.rename(index={"c7": "z"}))
+
+
+def test_an_offset_column_must_hold_numbers() -> None:
+    cells = pd.DataFrame({"batch": ["a", "b"] * 30, "depth": pd.array([0.5, 0.1] * 30, dtype="Float64")})
+    counts = np.random.default_rng(1).poisson(3.0, (60, 2))
+    fit = isthmus.fit_glm(counts, cell_data=cells, size_factors=None, offset="depth")
+    np.testing.assert_array_equal(fit.offset, [0.5, 0.1] * 30)
+    with pytest.raises(isthmus.InputError, match=r"`offset` must be numbers.*got values such as 'a'"):
+        isthmus.fit_glm(counts, cell_data=cells, size_factors=None, offset="batch")
+    with pytest.raises(isthmus.InputError, match=r"no column 'dept'. Did you mean `depth`\?"):
+        isthmus.fit_glm(counts, cell_data=cells, size_factors=None, offset="dept")

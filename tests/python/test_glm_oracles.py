@@ -164,7 +164,8 @@ LEFT_OUT = ["UBA52", "IFIT3"]
 
 @pytest.fixture(scope="module")
 def b_cells():
-    anndata = pytest.importorskip("anndata")
+    import anndata
+
     folder = shared("data", "oracles", "r_generated")
     adata = anndata.read_h5ad(shared("data", "kang18_muscat", "kang18.h5ad"))
     cells = pd.read_csv(folder / "kang_bcells_cells.csv", index_col="cell")

@@ -257,6 +257,12 @@ def test_p_values_far_in_the_tail_are_not_zero():
     ("options", "match"),
     [
         ({"coef": "nope"}, r"`coef`.*nope.*group\[T\.b\]"),
+        ({"coef": ["age", "batch[T.y]"]}, r"`coef` must be one name; got 2 values. Test several at once with `factor`"),
+        (
+            {"factor": ["age", "batch"]},
+            r"`factor` must be one name; got 2 values. Test several at once with `contrast`",
+        ),
+        ({"contrast": {"age": "a"}}, r"`contrast` must hold numbers; got 'a' for 'age'"),
         ({"factor": "nope"}, r"`factor`.*nope"),
         ({"contrast": np.ones(3)}, r"`contrast`.*3 for 5"),
         ({"contrast": "nope - age"}, r"`contrast`.*nope"),
@@ -282,3 +288,20 @@ def test_dispersion_tests_need_a_dispersion_model():
     fit = isthmus.fit_glm(sp.csr_matrix(counts), "~ group", cell_data=cells, noise_model="poisson", size_factors=None)
     with pytest.raises(InputError, match=r"(?s)`model`.*[Pp]oisson"):
         isthmus.test_glm(fit, "Intercept", model="dispersion")
+
+
+def test_an_unfinished_gene_is_not_ok_because_it_is_separated_elsewhere():
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 4, 150)
+    x = np.column_stack([np.eye(4)[group], rng.normal(size=(150, 2))])
+    z = np.column_stack([np.ones(150), rng.normal(size=150), group == 1])
+    mu = np.exp(rng.normal(-2, 2, 60)) * np.exp(x @ rng.normal(0, 1, (6, 60)))
+    alpha = np.exp(rng.normal(0, 2, 60)) * np.ones((150, 1))
+    y = rng.poisson(np.minimum(rng.gamma(1 / alpha, alpha * mu), 1e6)).astype(float)
+    with pytest.warns(isthmus.ConvergenceWarning):
+        fit = isthmus.fit_glm(y, x, dispersion_design=z, size_factors=None, max_iter=8)
+    both = (fit.status == "separated") & ~fit.converged
+    tested = isthmus.test_glm(fit, "x5")[both]
+    assert both.any()
+    assert (tested["status"] == "not_converged").all()
+    assert tested["pval"].isna().all()

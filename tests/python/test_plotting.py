@@ -32,6 +32,11 @@ def test_volcano_draws_every_gene_with_a_p_value(fit: isthmus.GlmFit) -> None:
     assert [text.get_text() for text in axes.texts] == ["gene1"]
 
 
+def test_a_test_without_fold_changes_has_no_volcano(fit: isthmus.GlmFit) -> None:
+    with pytest.raises(isthmus.InputError, match=r"`test` must have fold changes"):
+        volcano(isthmus.test_glm(fit, contrast=["x1", "x2"]))
+
+
 def test_mean_dispersion_puts_the_poisson_limit_on_the_edge(fit: isthmus.GlmFit) -> None:
     axes = mean_dispersion(fit)
     genes = fit.table("genes")

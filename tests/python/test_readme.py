@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 def block(language: str) -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(found) == 1
-    return found[0]
+    assert found
+    return "\n".join(found)
 
 
 @pytest.mark.parametrize(("language", "program"), [("python", [sys.executable]), ("r", ["Rscript", "--vanilla"])])

@@ -121,7 +121,9 @@ def test_it_survives_a_file(tmp_path):
             {"n_cells": 5, "size_factors": np.zeros(5)},
             r"`size_factors` must be one finite positive number per cell.*5 val",
         ),
-        ({"n_cells": 5, "size_factors": np.ones(4)}, r"got shape \(4,\)"),
+        ({"seed": "a"}, r"`seed` must be a whole number, 0 or more; got 'a'"),
+        ({"seed": -1}, r"`seed` must be a whole number, 0 or more; got -1"),
+        ({"n_cells": 5, "size_factors": np.ones(4)}, r"got 4\."),
         (
             {"n_cells": 5, "n_genes": 3, "coef": np.zeros((1, 4))},
             r"`coef` must be coefficients x genes \(1 x 3\).*got 1 x 4",
@@ -134,4 +136,4 @@ def test_it_survives_a_file(tmp_path):
 )
 def test_arguments_that_do_not_fit(arguments, text):
     with pytest.raises(InputError, match=text):
-        simulate_counts(seed=0, **arguments)
+        simulate_counts(**({"seed": 0} | arguments))

@@ -25,35 +25,40 @@ def symbols(file: Path) -> dict[str, str]:
     return {name: letter for _, letter, name in rows}
 
 
-def object_file(isa: str) -> Path:
-    found = sorted(ROOT.glob(f"build/cp*/CMakeFiles/isthmus_isa_{isa}.dir/cpp/src/isa.cpp.o"))
+SOURCES = ("isa", "isa_factors")
+
+
+def object_file(isa: str, source: str = "isa") -> Path:
+    found = sorted(ROOT.glob(f"build/cp[0-9]*/CMakeFiles/isthmus_isa_{isa}.dir/cpp/src/{source}.cpp.o"))
     assert found, "no object files under build/: run `make setup`"
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
 needs_avx2 = pytest.mark.skipif(
-    not list(ROOT.glob("build/cp*/CMakeFiles/isthmus_isa_avx2.dir")), reason="AVX2 is built on x86-64 only"
+    not list(ROOT.glob("build/cp[0-9]*/CMakeFiles/isthmus_isa_avx2.dir")), reason="AVX2 is built on x86-64 only"
 )
 
 
 @needs_avx2
-def test_builds_share_no_weak_symbol() -> None:
-    baseline, avx2 = symbols(object_file("baseline")), symbols(object_file("avx2"))
+@pytest.mark.parametrize("source", SOURCES)
+def test_builds_share_no_weak_symbol(source: str) -> None:
+    baseline, avx2 = symbols(object_file("baseline", source)), symbols(object_file("avx2", source))
     shared = sorted(name for name in baseline.keys() & avx2.keys() if {baseline[name], avx2[name]} & WEAK)
     assert shared == []
 
 
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("isa", ["baseline", pytest.param("avx2", marks=needs_avx2)])
-def test_no_standard_template_is_instantiated_in_a_kernel(isa: str) -> None:
+def test_no_standard_template_is_instantiated_in_a_kernel(isa: str, source: str) -> None:
     """std algorithms and iostreams in a kernel are weak symbols whose name does not tell the builds apart."""
-    weak = {name for name, letter in symbols(object_file(isa)).items() if letter in WEAK}
+    weak = {name for name, letter in symbols(object_file(isa, source)).items() if letter in WEAK}
     assert sorted(name for name in weak if f"isthmus::{isa}::" not in name) == []
 
 
 def test_kernels_live_in_their_own_namespaces() -> None:
     names = symbols(Path(isthmus._core.__file__))
     assert any("isthmus::baseline::" in name for name in names)
-    if list(ROOT.glob("build/cp*/CMakeFiles/isthmus_isa_avx2.dir")):
+    if list(ROOT.glob("build/cp[0-9]*/CMakeFiles/isthmus_isa_avx2.dir")):
         assert any("isthmus::avx2::" in name for name in names)
     kernels = [name for name in symbols(object_file("baseline")) if name.startswith("isthmus::")]
     assert kernels

@@ -4,7 +4,7 @@ surface <- function() contract("surface.json")
 neutral <- function(default) {
   value <- eval(default, baseenv())
   if (inherits(value, "formula")) return(paste("~", deparse(value[[2L]])))
-  if (is.character(value) && length(value) != 1L) return(as.list(value))
+  if (is.atomic(value) && !is.null(value) && length(value) != 1L) return(as.list(value))
   value
 }
 

@@ -129,3 +129,25 @@ test_that("BiocParallel's workers become threads", {
   expect_identical(coef(two), coef(fit_of(small_counts())))
   expect_identical(isthmus:::workers(NULL, BiocParallel::SerialParam()), 1L)
 })
+
+test_that("whatever Python object reticulate holds is read as the engine reads it", {
+  skip_if_no_engine()
+  held <- function(module) reticulate::import(module, convert = FALSE)
+  counts <- small_counts()
+  cells <- small_cells()
+  array <- held("numpy")$array(t(counts))
+  frame <- held("pandas")$DataFrame(array, index = colnames(counts), columns = rownames(counts))
+  expected <- coef(fit_quietly(counts, ~condition, cell_data = cells))
+  for (data in list(array, held("scipy.sparse")$csr_matrix(array))) {
+    fit <- fit_quietly(data, ~condition, cell_data = cells, gene_names = rownames(counts))
+    expect_identical(coef(fit), expected)
+  }
+  expect_equal(coef(fit_quietly(frame, ~condition, cell_data = cells[40:1, ])), expected)
+  anndata <- held("anndata")$AnnData(frame)
+  expect_snapshot(error = TRUE, {
+    fit_glm(held("numpy")$array(1:3))
+    fit_glm(reticulate::py_eval("{'a': 1}", convert = FALSE))
+    fit_glm(anndata, assay = "spliced")
+    fit_glm(anndata, gene_names = "symbol")
+  })
+})

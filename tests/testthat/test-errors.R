@@ -47,6 +47,7 @@ test_that("names are checked", {
     fit_glm(missing)
     fit_glm(no_cell)
     fit_glm(unname(twice), gene_names = c("a", "b"))
+    fit_glm(small_counts(2), gene_names = c("a", NA))
   })
 })
 
@@ -146,6 +147,7 @@ test_that("options are checked, and NA is refused", {
     fit_glm(sce, max_iter = 0)
     fit_glm(sce, tol = -1)
     fit_glm(sce, init = "fast")
+    fit_glm(sce, BPPARAM = 2)
   })
 })
 
@@ -183,6 +185,21 @@ test_that("tests and methods check what they are asked", {
     residuals(fit, small_sce(), type = "working")
     predict(fit, newdata = data.frame(cond = "A"))
     predict(fit, newdata = data.frame(condition = "C"))
+  })
+})
+
+test_that("paths and prefixes are one text, and R's orientation is kept", {
+  skip_if_no_engine()
+  fit <- fit_quietly(small_sce(), ~condition)
+  path <- tempfile("fit")
+  save_fit(fit, path)
+  expect_input_error(save_fit(fit, path), "or say overwrite = TRUE")
+  expect_snapshot(error = TRUE, {
+    save_fit(fit, 3)
+    load_fit(NA)
+    add_results(small_sce(), fit, prefix = NA)
+    simulate_counts(10, 3, coef = matrix(0, 2, 2))
+    simulate_counts(10, 3, size_factors = -1)
   })
 })
 

@@ -185,6 +185,38 @@ test_that("fits of every shape survive the way through R", {
   }
 })
 
+test_that("names of cells, genes and coefficients put numbers in order", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  depth <- stats::setNames(small_cells()$depth, colnames(counts))
+  offset <- sin(counts)
+  fit <- function(size_factors, offset) fit_glm(counts, size_factors = size_factors, offset = offset)
+  expected <- coef(fit(unname(depth), unname(offset)))
+  expect_identical(coef(fit(rev(depth), offset[12:1, 40:1])), expected)
+  expect_identical(coef(fit(depth, as.data.frame(offset))), expected)
+  # names that only count, as those of a data.frame do, are none
+  expect_identical(coef(fit(stats::setNames(depth, 1:40), offset)), expected)
+  twice <- function(offset) fit_quietly(counts, ~ 1 + offset(age / 40), cell_data = small_cells(), offset = offset)
+  expect_identical(coef(twice(offset[12:1, 40:1])), coef(twice(unname(offset))))
+  by_gene <- fit(depth, offset)
+  expect_identical(predict(by_gene, offset = offset[12:1, 40:1]), predict(by_gene, offset = unname(offset)))
+
+  fit <- fit_quietly(small_sce(), ~ condition + age)
+  tested <- test_glm(fit, contrast = "conditionB - age")$stat
+  expect_identical(test_glm(fit, contrast = c(age = -1, conditionB = 1))$stat, tested)
+  expect_identical(test_glm(fit, contrast = c(age = -1, conditionB = 1, "(Intercept)" = 0))$stat, tested)
+  expect_identical(test_glm(fit, contrast = cbind(age = -1, conditionB = 1))$stat, tested)
+  expect_identical(test_glm(fit, contrast = matrix(c(0, 1, -1), 1))$stat, tested)
+  expect_snapshot(error = TRUE, {
+    fit_glm(counts, size_factors = stats::setNames(depth, paste0("x", 1:40)))
+    fit_glm(counts, size_factors = NULL, offset = `rownames<-`(offset, letters[1:12]))
+    fit_glm(counts, size_factors = NULL, offset = t(offset))
+    test_glm(fit, contrast = c(conditionA = 1))
+    test_glm(fit, c("conditionB", "age"))
+    residuals(fit, counts[, 40:1])
+  })
+})
+
 test_that("an offset per gene and cell is asked for again", {
   skip_if_no_engine()
   offset <- matrix(rep(log(small_cells()$depth), each = 12), 12)

@@ -66,11 +66,11 @@ test_that("columns keep NA, levels and text on the way back", {
 
 test_that("names, factors and NA cross to Python unharmed", {
   skip_if_no_engine()
-  bridge <- reticulate::import("isthmus.bridge", convert = FALSE)
+  bridge <- reticulate::import("isthmus.bridge.wire", convert = FALSE)
   frame <- data.frame(
     f = factor(c("a", NA, "b"), c("b", "a", "c")), t = c("x", NA, "None"), i = c(1L, NA, 3L), l = c(TRUE, NA, FALSE)
   )
-  got <- bridge[["_frame"]](isthmus:::wire_frame(frame, rlang::current_env()))
+  got <- bridge[["read_frame"]](isthmus:::wire_frame(frame, rlang::current_env()))
   expect_identical(reticulate::py_to_r(got$isna()$sum()$tolist()), c(1L, 1L, 1L, 1L))
   expect_identical(reticulate::py_to_r(got[["f"]]$cat$categories$tolist()), c("b", "a", "c"))
   expect_identical(reticulate::py_to_r(got[["t"]]$tolist()[[2L]]), "None")

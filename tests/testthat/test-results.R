@@ -59,5 +59,9 @@ test_that("plots show every gene that has something to show", {
   expect_equal(sort(drawn[[1]]$y), sort(-log10(test$pval)))
   dispersion <- ggplot2::ggplot_build(plot(fit))$data[[1]]
   genes <- as.data.frame(fit, table = "genes")
-  expect_equal(sort(10^dispersion$y), sort(genes$dispersion[which(genes$dispersion > 0)]))
+  positive <- genes$dispersion[which(genes$dispersion > 0)]
+  at_limit <- rep(min(positive) / 2, sum(genes$dispersion == 0, na.rm = TRUE))
+  expect_equal(sort(10^dispersion$y), sort(c(positive, at_limit)))
+  joint <- test_glm(fit, contrast = diag(2))
+  expect_input_error(plot(joint), "`x` must have fold changes")
 })

@@ -14,6 +14,8 @@ from isthmus.errors import InputError
 from isthmus.messages import collected, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scipy import sparse
 
 ONE_BATCH = "all"
@@ -29,14 +31,21 @@ def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
         As `read_counts`; fractional values; duplicated gene names.
     """
     if isinstance(data, Counts):
-        return data
+        return whole(lambda: data, argument)
     try:
-        with collected():  # its message accepts fractions, which are refused here
-            counts = read_counts(data, layer=layer if _has_layer(data, layer, argument) else None)
+        return whole(lambda: read_counts(data, layer=layer if _has_layer(data, layer, argument) else None), argument)
     except InputError as error:
         msg = str(error).replace("`data`", f"`{argument}`").replace("or pass `gene_names`", f"on `{argument}`")
         raise InputError(msg) from None
+
+
+def whole(read: Callable[[], Counts], argument: str) -> Counts:
+    """What `read` returns, with what it says; fractions, which it accepts with a message, are refused instead."""
+    with collected() as told:
+        counts = read()
     _refuse_fractions(counts, argument)
+    for text in told:
+        tell(text)
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -157,10 +158,11 @@ def remove_ambient(
         job.sums, job.total, job.mixture, profiles["count"], job.markers, job.cluster_names, job.rho, generator
     )
     steps = MAX_ITER if max_epochs is None else int(max_epochs)
-    with Progress(steps, progress, task="remove_ambient", unit="step") as bar:
+    with Progress(steps, progress, what="remove_ambient", unit="step") as bar:
         native, shares, history, converged = _estimate(job, levels, steps, bar)
     split = split_counts(job.mixture, native, shares.rho, fpr, seed)
     settings = {
+        "id": uuid.uuid4().hex,
         "method": method,
         "profile": source,
         "labels": "found" if labels is None else "given",

@@ -174,7 +174,7 @@ def _var_column(data: Any, gene_names: Any) -> Any:
     if gene_names not in data.var:
         msg = (
             f"`gene_names` must be a column of `data.var` or one name per gene; got '{gene_names}'. The columns are: "
-            f"{', '.join(map(str, data.var.columns))}."
+            f"{', '.join(map(str, data.var.columns)) or 'none'}."
         )
         raise InputError(msg)
     return data.var[gene_names]
@@ -347,3 +347,34 @@ def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | s
         )
         raise InputError(msg)
     return np.asarray(have.get_indexer(want))
+
+
+def cell_order(labels: pd.Index, cell_names: np.ndarray, *, argument: str) -> np.ndarray | slice:
+    """Positions in `labels` of each cell; all as they are where either side has no names."""
+    if pd.api.types.is_integer_dtype(labels) or cells_unnamed(cell_names):
+        return slice(None)
+    return match_rows(labels, cell_names, argument=argument)
+
+
+def gene_order(labels: pd.Index, gene_names: np.ndarray, *, argument: str) -> np.ndarray | slice:
+    """Positions in `labels` of each gene; all as they are where either side has no names."""
+    have, want = pd.Index(np.asarray(labels, dtype=object)).map(str), pd.Index(gene_names)
+    unnamed = pd.api.types.is_integer_dtype(labels) or have.equals(want)
+    if unnamed or genes_unnamed(gene_names):
+        return slice(None)
+    lacking = want.difference(have)
+    if len(lacking) or not have.is_unique:
+        reason = f"{plural(len(lacking), 'gene')} not found ({some(lacking)})" if len(lacking) else "duplicated names"
+        msg = f"The genes of `{argument}` must have the names of the genes of `data`; got {reason}. Use the same names."
+        raise InputError(msg)
+    return np.asarray(have.get_indexer(want))
+
+
+def genes_unnamed(names: np.ndarray) -> bool:
+    """Whether gene names are made up: ours, or an AnnData's "0", "1", ..."""
+    return _counted(names) or all(name == f"gene{i + 1}" for i, name in enumerate(names))
+
+
+def cells_unnamed(names: np.ndarray) -> bool:
+    """Whether cell names are made up: ours, or an AnnData's "0", "1", ..."""
+    return _counted(names) or all(name == f"cell{i + 1}" for i, name in enumerate(names))

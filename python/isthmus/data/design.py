@@ -310,7 +310,7 @@ def _floats(values: Any, argument: str) -> np.ndarray:
         return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     try:
         array = np.asarray(values)
-        if array.ndim == 0:
+        if array.ndim == 0 or array.dtype.kind == "c":
             raise TypeError
         return np.ascontiguousarray(array, dtype=np.float64)
     except (TypeError, ValueError):

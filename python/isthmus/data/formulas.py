@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _QUOTED = re.compile(r"`([^`]+)`")
 
@@ -159,6 +160,11 @@ def typed_columns(
             msg = f"`{argument}` uses '{name}', which is the name of {column.shape[1]} columns. Rename them."
             raise InputError(msg)
         refuse_missing(column, name, argument, cell_names)
+        if pd.api.types.is_complex_dtype(column.dtype):
+            msg = (
+                f"`{argument}` uses '{name}', which must hold real numbers or levels; got {column.dtype}. Take a part."
+            )
+            raise InputError(msg)
         if name in as_numeric:
             typed[name] = _as_numbers(column, name)
         elif name in as_categorical or not _is_number(column.dtype):
@@ -170,7 +176,11 @@ def typed_columns(
 
 
 def _listed(names: Any, argument: str, cell_data: pd.DataFrame) -> list[str]:
-    names = [names] if isinstance(names, str) else list(names or ())
+    names = () if names is None else names
+    if not isinstance(names, Iterable):
+        msg = f"`{argument}` must name columns of the cells' data; got {names!r}. Pass a list of names."
+        raise InputError(msg)
+    names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in cell_data.columns:
             msg = (

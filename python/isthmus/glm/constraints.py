@@ -124,6 +124,12 @@ def constraint_matrix(design: Any, constraints: Any, *, data: Any = None) -> pd.
         Rows are named by all parameters, columns by the free ones. It can be passed as `constraints` if no right-hand
         side was used.
 
+    Raises
+    ------
+    InputError
+        Constraints of no known form, with unknown names, dependent or contradictory rows; a design that they leave
+        unidentified; a formula without `data`.
+
     Examples
     --------
     >>> cells = pd.DataFrame({"condition": list("aabb"), "batch": ["b1", "b2", "b3", "b4"]})

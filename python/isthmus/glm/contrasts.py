@@ -100,7 +100,11 @@ def _by_name(coefficients: Mapping[Any, Any], names: Sequence[str]) -> np.ndarra
         if name not in names:
             msg = f"`contrast` must use the names of the parameters; got '{name}'. {did_you_mean(str(name), names)}"
             raise InputError(msg)
-        row[list(names).index(name)] = coefficient
+        try:
+            row[list(names).index(name)] = coefficient
+        except (TypeError, ValueError):
+            msg = f"`contrast` must hold numbers; got {coefficient!r} for '{name}'."
+            raise InputError(msg) from None
     return row
 
 

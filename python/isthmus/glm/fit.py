@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, match_rows, read_counts
+from isthmus.data.counts import Counts, read_counts
 from isthmus.data.design import Design, read_design
-from isthmus.data.wording import cells_where, plural
+from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.glm import kernel, start
 from isthmus.glm.constraints import Constraint, resolve_constraints
+from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
 from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from isthmus.glm.kernel import GeneFits
-    from isthmus.glm.separation import Separation
 
 _FEW_DF = 40  # below it maximum-likelihood dispersions are noticeably too small
 _STATUS = np.array(["ok", "poisson_limit", "not_converged", "all_zero"], dtype=object)
@@ -115,7 +115,8 @@ def fit_glm(
         Linear, positive, logged once. "auto": ``obs["size_factors"]``, else column sums over their mean (a message
         says which). None = 1. "sum", "ratio", "poscounts", a vector, or a column name.
     offset
-        Natural log, added to log mu: one value per cell, a column name, or one per cell and gene.
+        Natural log, added to log mu: one value per cell, a column name, or one per cell and gene. A Series or DataFrame
+        is matched by the names of cells and genes.
     noise_model
         "nb" or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
@@ -221,7 +222,7 @@ def _read_job(
     else:
         z = read_design(dispersion_design, counts, counts.cell_data, argument="dispersion_design", **columns)
         dispersion = resolve_constraints(z, dispersion_constraints, argument="dispersion_constraints")
-    own_offset, gene_offset = _read_offset(offset, counts)
+    own_offset, gene_offset = read_offset(offset, counts)
     job = Job(counts, mean, dispersion, read_size_factors(size_factors, counts), own_offset, gene_offset)
     if counts.n_cells <= job.x.shape[1]:
         msg = (
@@ -237,46 +238,6 @@ def _no_parameters(n_cells: int) -> tuple[Design, Constraint]:
     return Design(np.empty((n_cells, 0)), (), {}, None, None), nothing
 
 
-def _read_offset(offset: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | None]:
-    """The offset per cell and, if given so, per cell and gene."""
-    zero = np.zeros(counts.n_cells)
-    if offset is None:
-        return zero, None
-    if isinstance(offset, str):
-        if counts.cell_data is None or offset not in counts.cell_data:
-            msg = f"`offset` must be numbers or a column of the cells' data; there is no column '{offset}'."
-            raise InputError(msg)
-        offset = counts.cell_data[offset]
-    if isinstance(offset, (pd.Series, pd.DataFrame)):
-        offset = offset.iloc[_rows_of(offset, counts)]
-    try:
-        values = np.asarray(offset, dtype=float)
-    except (TypeError, ValueError) as error:
-        msg = f"`offset` must be numbers (natural log); got {type(offset).__name__}."
-        raise InputError(msg) from error
-    if values.shape not in ((counts.n_cells,), (counts.n_cells, counts.n_genes)):
-        got = " x ".join(map(str, values.shape)) or "a single number"
-        msg = (
-            f"`offset` must hold one value per cell ({counts.n_cells}) or per cell and gene ({counts.n_cells} x "
-            f"{counts.n_genes}); got {got}."
-        )
-        raise InputError(msg)
-    bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        msg = (
-            "`offset` must be finite (natural log); got missing or infinite values "
-            f"in {cells_where(bad, counts.cell_names)}."
-        )
-        raise InputError(msg)
-    return (values, None) if values.ndim == 1 else (zero, values)
-
-
-def _rows_of(offset: pd.Series | pd.DataFrame, counts: Counts) -> Any:
-    if isinstance(offset.index, pd.RangeIndex):
-        return slice(None)
-    return match_rows(offset.index, counts.cell_names, argument="offset")
-
-
 def _check_choices(
     noise_model: str, dispersion: str, dtype: str, max_iter: int, tol: float, chunk_genes: int | None
 ) -> None:
@@ -289,7 +250,7 @@ def _check_choices(
     if dispersion not in ("ml", "moments"):
         msg = f"`dispersion` must be 'ml' or 'moments'; got {dispersion!r}."
         raise InputError(msg)
-    if np.dtype(dtype) != np.float64 if dtype in ("float32", "float64") else True:
+    if dtype not in ("float64", np.float64):
         msg = f"`dtype` must be 'float64': in float32 the noise of the likelihood defeats convergence; got {dtype!r}."
         raise InputError(msg)
     _check_whole("max_iter", max_iter)
@@ -445,7 +406,7 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
     if settings["dispersion"] == "moments":  # the dispersion was not estimated by likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
     status = _STATUS[fits.code]
-    status[[s.gene for s in separations if fits.code[s.gene] != kernel.NOT_CONVERGED]] = "separated"
+    status[[s.gene for s in separations]] = "separated"  # comes before "not_converged": nothing to converge to
     none = fits.code == kernel.ALL_ZERO
     means[none] = np.nan
     return GlmFit(
@@ -454,8 +415,9 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         mean_model=Submodel(*job.mean, fits.mean_coef),
         dispersion_model=Submodel(*job.dispersion, fits.dispersion_coef),
         log_likelihood=fits.log_likelihood,
-        status=_with_separated(status, fits, separations),
+        status=status,
         n_iter=fits.n_iter,
+        converged=fits.code != kernel.NOT_CONVERGED,
         mean=means,
         dispersion=fits.mean_alpha,
         size_factors=job.size_factors,
@@ -466,12 +428,6 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         separations=tuple(separations),
         settings=settings,
     )
-
-
-def _with_separated(status: np.ndarray, fits: GeneFits, separations: list[Separation]) -> np.ndarray:
-    out = status.copy()
-    out[[s.gene for s in separations]] = "separated"
-    return out
 
 
 def _mean_counts(matrix: sp.csr_matrix, size_factors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from isthmus.data.counts import Counts, read_counts
+from isthmus import seeds
+from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,18 +38,19 @@ def residuals(fit: GlmFit, data: Any, kind: str, *, layer: str | None, offset: A
 def _same_counts(fit: GlmFit, data: Any, layer: str | None) -> np.ndarray:
     counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
     if counts.matrix.shape != (fit.n_cells, fit.n_genes):
-        shape = " x ".join(map(str, counts.matrix.shape))
-        msg = f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got {shape}."
+        msg = (
+            f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got "
+            f"{counts.n_cells} x {counts.n_genes}."
+        )
         raise InputError(msg)
-    named = not isinstance(data, np.ndarray)
-    if named and list(counts.gene_names) != list(fit.gene_names) and not _made_up(counts.gene_names):
+    unnamed = genes_unnamed(counts.gene_names) or genes_unnamed(fit.gene_names)
+    if not unnamed and list(counts.gene_names) != list(fit.gene_names):
         msg = "`data` must hold the genes of the fit in the fit's order; its gene names differ."
         raise InputError(msg)
+    if counts.cells_named and not cells_unnamed(fit.cell_names) and list(counts.cell_names) != list(fit.cell_names):
+        msg = "`data` must hold the cells of the fit in the fit's order; its cell names differ."
+        raise InputError(msg)
     return np.asarray(counts.matrix.toarray(), dtype=float)
-
-
-def _made_up(names: np.ndarray) -> bool:
-    return list(names) == [f"gene{i + 1}" for i in range(len(names))]
 
 
 def _pearson(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
@@ -67,7 +69,7 @@ def _deviance(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np
 
 def _quantile(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
     """Standard normal quantile of a uniform draw between F(y - 1) and F(y)."""
-    u = np.random.default_rng(seed).random(y.shape)
+    u = seeds.generator(seed).random(y.shape)
     size = 1 / np.maximum(alpha, 1e-12)  # beyond this it is Poisson to all digits
     share = mu / (size + mu)
     # P(Y <= k) is an incomplete beta function; both tails are computed, so that large counts keep their digits.

@@ -16,6 +16,7 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
 from isthmus.glm.constraints import Constraint
+from isthmus.glm.offset import new_shift, ordered_offset
 from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
 from isthmus.results import State, pick_table
@@ -78,6 +79,8 @@ class GlmFit(PortedNames):
         ``(n_genes,)``: all_zero, separated, not_converged, poisson_limit or ok.
     n_iter
         ``(n_genes,)`` int32.
+    converged
+        ``(n_genes,)`` bool; says of a separated gene whether its other parameters can be relied on.
     mean, dispersion
         ``(n_genes,)``: mean of counts / size factor; alpha averaged over cells (0 at the Poisson limit).
     size_factors, offset
@@ -97,6 +100,7 @@ class GlmFit(PortedNames):
     log_likelihood: np.ndarray
     status: np.ndarray
     n_iter: np.ndarray
+    converged: np.ndarray
     mean: np.ndarray
     dispersion: np.ndarray
     size_factors: np.ndarray
@@ -260,9 +264,10 @@ class GlmFit(PortedNames):
 
     def gene_index(self, genes: Sequence[str]) -> np.ndarray:
         """Positions of genes by name."""
-        place = pd.Index(self.gene_names).get_indexer(pd.Index(list(genes), dtype=object))
+        genes = [genes] if isinstance(genes, str) else list(genes)
+        place = pd.Index(self.gene_names).get_indexer(pd.Index(genes, dtype=object))
         if (place < 0).any():
-            wrong = list(genes)[int(np.flatnonzero(place < 0)[0])]
+            wrong = genes[int(np.flatnonzero(place < 0)[0])]
             msg = (
                 "`gene` must be one of the fit's genes; got "
                 f"'{wrong}'. {did_you_mean(str(wrong), list(self.gene_names))}"
@@ -325,7 +330,8 @@ class GlmFit(PortedNames):
             DataFrame with the columns of the formulas; None = the cells of the fit, with their size factors and
             offsets.
         size_factors, offset
-            For new cells: linear and natural log, one value per cell. Default 1 and 0.
+            For new cells: linear and natural log, one value per cell or one for all. Default 1 and 0. `offset` is asked
+            for again where the fit had one value per cell and gene.
         type
             "mean" (expected counts), "link" (natural log of it) or "dispersion" (alpha).
         base, dispersion_base
@@ -343,7 +349,10 @@ class GlmFit(PortedNames):
             values = np.exp(values) if part.names else np.zeros((len(rows), self.n_genes))
             values[:, (self.status == "poisson_limit") | (self.dispersion == 0)] = 0.0
         else:
-            values += self._own_shift(offset) if own_cells else _new_shift(size_factors, offset, len(rows))
+            if own_cells:
+                values += self._own_shift(size_factors, offset)
+            else:
+                values += new_shift(size_factors, offset, len(rows), self.n_genes)
             values = np.exp(values) if type == "mean" else values
         values[:, self.status == "all_zero"] = np.nan
         return pd.DataFrame(values, index=self._row_names(newdata, len(rows), own_cells), columns=self.gene_names)
@@ -353,12 +362,19 @@ class GlmFit(PortedNames):
             return self.cell_names
         return newdata.index.astype(str) if isinstance(newdata, pd.DataFrame) else np.arange(n).astype(str)
 
-    def _own_shift(self, offset: Any) -> np.ndarray:
-        if self.settings["gene_offset"] and offset is None:
+    def _own_shift(self, size_factors: Any, offset: Any) -> np.ndarray:
+        by_gene = self.settings["gene_offset"]
+        if size_factors is not None or (offset is not None and not by_gene):
+            which = "offset" if size_factors is None else "size_factors"
+            msg = f"`{which}` is for new cells: the cells of the fit have their own. Pass `newdata`, or leave it out."
+            raise InputError(msg)
+        own = (np.log(self.size_factors) + self.offset)[:, None]
+        if not by_gene:
+            return own
+        if offset is None:
             msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
             raise InputError(msg)
-        own = np.log(self.size_factors) + self.offset
-        return own[:, None] if not self.settings["gene_offset"] else own[:, None] + np.asarray(offset, dtype=float)
+        return own + ordered_offset(offset, self.cell_names, self.gene_names)
 
     def residuals(
         self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0
@@ -417,14 +433,3 @@ class GlmFit(PortedNames):
     def from_state(cls, state: State) -> GlmFit:
         """Rebuild a fit from `state`; forgiving of what R does to arrays on the way."""
         return codec.decode(state)
-
-
-def _new_shift(size_factors: Any, offset: Any, n: int) -> np.ndarray:
-    factors = np.broadcast_to(np.asarray(1.0 if size_factors is None else size_factors, dtype=float), (n,))
-    if not (np.isfinite(factors) & (factors > 0)).all():
-        msg = f"`size_factors` must be positive; got {int((~(factors > 0)).sum())} values that are not."
-        raise InputError(msg)
-    shift = np.asarray(0.0 if offset is None else offset, dtype=float)
-    if shift.ndim < 2:
-        return (np.log(factors) + np.broadcast_to(shift, (n,)))[:, None]
-    return np.log(factors)[:, None] + shift

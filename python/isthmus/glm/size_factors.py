@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import match_rows
+from isthmus.data.counts import cell_order
 from isthmus.data.matrix import row_blocks, row_sums
 from isthmus.data.wording import cells_where, did_you_mean, plural
 from isthmus.errors import InputError
@@ -85,13 +85,12 @@ def _vector(spec: Any, counts: Counts) -> np.ndarray:
     values = np.asarray(spec)
     if values.shape != (counts.n_cells,):
         shape = " x ".join(map(str, values.shape)) or "a single number"
-        msg = (
-            f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}. "
-            "Drop the filtered cells from it."
-        )
+        msg = f"`size_factors` must have one number per cell (n_cells = {counts.n_cells}); got {shape}."
+        if values.ndim == 1 and len(values) > counts.n_cells:
+            msg += " Drop the filtered cells from it."
         raise InputError(msg)
-    if isinstance(spec, pd.Series) and counts.cells_named and not pd.api.types.is_integer_dtype(spec.index):
-        return values[match_rows(spec.index, counts.cell_names, argument="size_factors")]
+    if isinstance(spec, pd.Series):
+        return values[cell_order(spec.index, counts.cell_names, argument="size_factors")]
     return values
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WORDS = ("auto", "standard", "closed_form", "zero")
 _MOST_GROUPS = 500  # batchglm's bound for closed forms
 _LEAST, _MOST = 1e-8, 1e4  # alpha of a moment estimate that is to be fitted
+_FARTHEST = {"init": 15.0, "dispersion_init": 10.0}  # starts from 20 and from 15 on were seen to get stuck
 _CHUNK = 64  # genes whose means are held for all cells at once
 
 
@@ -34,7 +35,14 @@ def starting_values(spec: Any, design: np.ndarray, n_genes: int, argument: str) 
     if not np.isfinite(values).all():
         msg = f"`{argument}` must be finite; got {int((~np.isfinite(values)).sum())} values that are not."
         raise InputError(msg)
-    return values
+    return _within_reach(values, design, _FARTHEST[argument])
+
+
+def _within_reach(values: np.ndarray, design: np.ndarray, bound: float) -> np.ndarray:
+    """Starts drawn towards zero until no predictor exceeds the bound: beyond it the likelihood is flat in double
+    precision and no step finds the way back."""
+    largest = np.abs(design @ values).max(axis=0)
+    return values * (bound / np.maximum(largest, bound))
 
 
 def mean_start(word: np.ndarray | str, counts: sp.csr_matrix, x: np.ndarray, offset: np.ndarray) -> np.ndarray | None:
@@ -99,10 +107,10 @@ def moment_dispersion(
     Poisson limit.
 
     alpha = sum((y - mu)^2 - y) / sum(mu^2) in each group of equal rows of the dispersion design, then least squares of
-    its logarithm. A gene whose estimate is not positive in any group is at the Poisson limit; single groups are held
-    at 1e-8.
+    its logarithm. Groups must hold two cells on average: one cell has no variance. A gene whose estimate is not
+    positive in any group is at the Poisson limit; single groups are held at 1e-8.
     """
-    rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"')
+    rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"', at_most=len(z) // 2)
     alpha = group_moments(counts, x, offset, gene_offset, mean_coef, groups)
     limit = ~(alpha > 0).any(axis=0)
     log_alpha = np.log(np.clip(np.nan_to_num(alpha, nan=_LEAST), _LEAST, _MOST))
@@ -134,12 +142,15 @@ def group_moments(
     return alpha
 
 
-def _distinct_rows(design: np.ndarray, argument: str, when: str = "") -> tuple[np.ndarray, np.ndarray]:
+def _distinct_rows(
+    design: np.ndarray, argument: str, when: str = "", at_most: int = _MOST_GROUPS
+) -> tuple[np.ndarray, np.ndarray]:
     rows, groups = np.unique(design, axis=0, return_inverse=True)
-    if len(rows) > _MOST_GROUPS:
+    at_most = min(at_most, _MOST_GROUPS)
+    if len(rows) > at_most:
         what = f"`{argument}` {when}" if when else f'`{argument}` = "closed_form"'
         msg = (
-            f"{what} needs groups of cells with equal design rows, at most {_MOST_GROUPS}; the design has {len(rows)} "
+            f"{what} needs groups of cells with equal design rows, at most {at_most}; the design has {len(rows)} "
             "distinct rows. Continuous columns are not for it."
         )
         raise InputError(msg)

@@ -26,6 +26,7 @@ def encode(fit: GlmFit) -> State:
         "cell_names": fit.cell_names,
         "status": fit.status,
         "n_iter": fit.n_iter,
+        "converged": fit.converged,
         "size_factors": fit.size_factors,
         "offset": fit.offset,
     }
@@ -60,6 +61,7 @@ def decode(state: State) -> GlmFit:
         dispersion_model=models["dispersion"],
         status=_text(state["status"]),
         n_iter=np.asarray(state["n_iter"]).reshape(-1).astype(np.int32),
+        converged=np.asarray(state["converged"]).reshape(-1).astype(bool),
         size_factors=_numbers(state["size_factors"], (len(cells),)),
         offset=_numbers(state["offset"], (len(cells),)),
         separations=_decode_separations(meta["separations"], state, {"mean": f, "dispersion": g}),

@@ -207,8 +207,10 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     if coef is not None:
+        _check_one_name(coef, "coef", "`factor` or `contrast`")
         rows, rhs, label = _one_coefficient(str(coef), names, model)
     elif factor is not None:
+        _check_one_name(factor, "factor", "`contrast`")
         rows, rhs, label = _one_factor(str(factor), submodel.design.terms, len(names), model)
     else:
         rows, rhs, label = contrast_matrix(contrast, names)
@@ -221,6 +223,12 @@ def _read_contrast(fit: GlmFit, model: str, coef: Any, factor: Any, contrast: An
         )
         raise InputError(msg)
     return Contrast(rows, free, rhs, label)
+
+
+def _check_one_name(value: Any, argument: str, instead: str) -> None:
+    if not isinstance(value, str) and np.ndim(value) > 0:
+        msg = f"`{argument}` must be one name; got {len(value)} values. Test several at once with {instead}."
+        raise InputError(msg)
 
 
 def _one_coefficient(name: str, names: list[str], model: str) -> tuple[np.ndarray, np.ndarray, str]:
@@ -250,12 +258,12 @@ def _one_factor(
 
 
 def _status(fit: GlmFit, model: str, tested: Contrast) -> np.ndarray:
-    """The first that applies, for this contrast: a gene separated elsewhere is ok here."""
+    """The first that applies, for this contrast: a gene separated elsewhere is judged by the rest of its fit."""
     status = fit.status.copy()
     elsewhere = np.flatnonzero(status == "separated")
-    status[elsewhere] = np.where(
-        np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0), "poisson_limit", "ok"
-    )
+    at_limit = np.isnan(fit.dispersion_model.free_coef[:, elsewhere]).any(axis=0)
+    fitted = np.where(at_limit, "poisson_limit", "ok")
+    status[elsewhere] = np.where(fit.converged[elsewhere], fitted, "not_converged")
     for gene, separation in fit.separated(model).items():
         if loads(separation, tested.free).any():
             status[gene] = "separated"

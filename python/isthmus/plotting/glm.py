@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isthmus.errors import InputError
 from isthmus.plotting._axes import axes_or_new
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ def volcano(test: pd.DataFrame, *, fdr: float = 0.05, n_labels: int = 10, ax: Ax
     >>> volcano(isthmus.test_glm(fit, "x2")).get_xlabel()
     'log2 fold change'
     """
+    if test["log2fc"].isna().all() and test["pval"].notna().any():
+        msg = (
+            "`test` must have fold changes; a test of several coefficients at once has none. Test one coefficient or "
+            "one contrast."
+        )
+        raise InputError(msg)
     axes = axes_or_new(ax)
     drawn = test[test["pval"].notna() & np.isfinite(test["log2fc"])]
     height = -np.log10(drawn["pval"].clip(lower=np.finfo(float).tiny))

@@ -2,5 +2,6 @@
 
 from isthmus.testing.ambient import simulate_ambient
 from isthmus.testing.counts import simulate_counts
+from isthmus.testing.panel import simulate_panel
 
-__all__ = ["simulate_ambient", "simulate_counts"]
+__all__ = ["simulate_ambient", "simulate_counts", "simulate_panel"]

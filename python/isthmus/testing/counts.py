@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from isthmus import seeds
 from isthmus.data.design import Design, read_design
 from isthmus.errors import InputError
 
@@ -76,7 +77,7 @@ def simulate_counts(
     mean_design = _design(design, n_cells, "design")
     alpha_design = _design(dispersion_design, n_cells, "dispersion_design")
     n_genes = _settle_genes(n_genes, coef, dispersion_coef)
-    generator = np.random.default_rng(seed)
+    generator = seeds.generator(seed)
     a = (
         _mean_coef(generator, len(mean_design.names), n_genes)
         if coef is None
@@ -165,8 +166,8 @@ def _size_factors(values: Any, n_cells: int) -> np.ndarray:
     factors = np.ones(n_cells) if values is None else np.asarray(values, dtype=np.float64)
     if factors.shape != (n_cells,) or not (np.isfinite(factors).all() and (factors > 0).all()):
         msg = (
-            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got shape "
-            f"{factors.shape}"
+            f"`size_factors` must be one finite positive number per cell (n_cells = {n_cells}); got "
+            f"{' x '.join(map(str, factors.shape)) or 'a single number'}"
             + (f" with {int((~(factors > 0)).sum())} values <= 0 or missing." if factors.shape == (n_cells,) else ".")
         )
         raise InputError(msg)

@@ -1,0 +1,89 @@
+"""The functions that the R package calls, and the only place that knows R's habits.
+
+R sends arrays, never containers: the p, i and x slots of a genes x cells ``dgCMatrix`` are the cells x genes CSR.
+Numbers may come as 5.0 where 5 is meant, a vector of length one comes as a scalar, a longer one as a list. What goes
+back are dicts of arrays and lists of text; no pandas object and no Python int above 2**31 - 1 crosses.
+
+Every function answers with a dict: ``{"value": ..., "messages": [...], "warnings": [...]}``, or, where the user can
+mend it, ``{"error": {"class": ..., "message": ...}, ...}``. reticulate before 1.41 loses the classes of exceptions, so
+ours travel as values. All others pass through: reticulate 1.28 delivers about one Ctrl-C in three as
+``RuntimeError('(Unknown exception occurred)')``, which R must see.
+"""
+
+from __future__ import annotations
+
+from isthmus.bridge.ambient import ambient_profile, remove_ambient, simulate_ambient
+from isthmus.bridge.factors import (
+    evaluate_forecasts,
+    factor_news,
+    fit_factors,
+    fitted_series,
+    forecast_factors,
+    panel_labels,
+    select_n_factors,
+    series_values,
+    simulate_panel,
+)
+from isthmus.bridge.fits import (
+    cell_columns,
+    info,
+    load_fit,
+    restore,
+    save_fit,
+    spin,
+    summary,
+    table,
+)
+from isthmus.bridge.glm import (
+    check,
+    check_design,
+    check_frame,
+    constraint_matrix,
+    covariance,
+    fit_glm,
+    known_levels,
+    match_cells,
+    predict,
+    proposed_constraints,
+    residuals,
+    simulate_counts,
+    test_glm,
+    unknown_columns,
+)
+
+__all__ = [
+    "ambient_profile",
+    "cell_columns",
+    "check",
+    "check_design",
+    "check_frame",
+    "constraint_matrix",
+    "covariance",
+    "evaluate_forecasts",
+    "factor_news",
+    "fit_factors",
+    "fit_glm",
+    "fitted_series",
+    "forecast_factors",
+    "info",
+    "known_levels",
+    "load_fit",
+    "match_cells",
+    "panel_labels",
+    "predict",
+    "proposed_constraints",
+    "remove_ambient",
+    "residuals",
+    "restore",
+    "save_fit",
+    "select_n_factors",
+    "series_values",
+    "simulate_ambient",
+    "simulate_counts",
+    "simulate_panel",
+    "spin",
+    "summary",
+    "table",
+    "test_glm",
+    "unknown_columns",
+]

@@ -1,0 +1,95 @@
+"""What R calls on any fit, and about the engine."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import isthmus
+from isthmus.bridge.answers import answers
+from isthmus.bridge.plain import as_columns
+from isthmus.bridge.state import with_state
+from isthmus.bridge.wire import Wire, as_strings
+from isthmus.glm import kernel
+from isthmus.results import Fit, restore_fit
+
+
+@answers
+def info() -> dict[str, Any]:
+    """Versions of what runs underneath, and the kernel that is used."""
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("numpy", "scipy", "pandas", "anndata", "formulaic")}
+    return {
+        "version": isthmus.__version__,
+        "kernel": kernel.kernel_name(),
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "packages": packages,
+    }
+
+
+@answers
+def cell_columns(data: Any, names: Any = None) -> dict[str, Any]:
+    """The cells of a Python object that R holds: their number, their names (None where they have none), and the columns
+    of ``obs``: those of `names` that exist, or all."""
+    obs = getattr(data, "obs", None)
+    if not isinstance(obs, pd.DataFrame):
+        shape = getattr(data, "shape", ()) or (0,)
+        index = data.index if isinstance(data, pd.DataFrame) else getattr(data, "obs_names", None)
+        rows = None
+        if isinstance(index, pd.Index) and not pd.api.types.is_integer_dtype(index):
+            rows = [str(name) for name in index]
+        return {"columns": {}, "n": int(shape[0]), "rows": rows, "all": []}
+    wanted = obs.columns if names is None else [name for name in as_strings(names) if name in obs.columns]
+    return {
+        "columns": as_columns(obs[list(wanted)]),
+        "n": len(obs),
+        "rows": [str(name) for name in obs.index],
+        "all": list(map(str, obs.columns)),
+    }
+
+
+@answers
+def restore(state: Wire, kind: str = "GlmFit") -> Any:
+    """The engine's fit of a state that R has kept."""
+    return restore_fit(kind, dict(state))
+
+
+@answers
+def table(fit: Fit, name: str) -> dict[str, Any]:
+    """One table of a fit as columns."""
+    return as_columns(fit.table(name))
+
+
+@answers
+def summary(fit: Any) -> str:
+    """The text of ``fit.summary()``."""
+    return str(fit.summary())
+
+
+@answers
+def save_fit(fit: Any, path: str, *, overwrite: bool = False, own: Any = None) -> None:
+    """Save a fit; `own` are the bytes (as integers) of what only R knows: terms and levels of its formulas."""
+    text = base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
+    isthmus.save_fit(replace(fit, settings=fit.settings | {"r": text}), path, overwrite=overwrite)
+
+
+@answers
+def load_fit(path: str) -> dict[str, Any]:
+    """Load a fit, in the form of `fit_glm`, with R's own part where R has saved it."""
+    fit = isthmus.load_fit(path)
+    own = base64.b64decode(fit.settings.get("r", ""))
+    kept = {name: value for name, value in fit.settings.items() if name != "r"}
+    return with_state(replace(fit, settings=kept)) | {"own": np.frombuffer(own, dtype=np.uint8).astype(np.int32)}
+
+
+@answers
+def spin(seconds: float, where: str = "cpp") -> None:
+    """Do nothing for a while, in C++ or in Python: what a test interrupts."""
+    kernel.spin(float(seconds), where=where)

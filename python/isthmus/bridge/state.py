@@ -1,0 +1,70 @@
+"""A fit as R keeps it: plain state, and what R prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from isthmus.bridge.plain import as_columns, as_plain
+from isthmus.data.design import Design
+from isthmus.glm.result import GlmFit
+
+
+def with_state(fit: Any) -> dict[str, Any]:
+    """The engine's fit, the plain state that R keeps of it, and what R prints."""
+    kind = type(fit).__name__
+    state = {name: as_plain(value) for name, value in fit.state().items()}
+    return {"fit": fit, "state": state, "facts": {"kind": kind} | _FACTS[kind](fit)}
+
+
+def _glm_facts(fit: GlmFit) -> dict[str, Any]:
+    return {
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "n_free": fit.df,
+        "noise_model": fit.settings["noise_model"],
+        "design": _design_text(fit.mean_model.design),
+        "dispersion_design": _design_text(fit.dispersion_model.design),
+        "kernel": fit.kernel,
+    }
+
+
+def _design_text(design: Design) -> str:
+    return design.formula if design.formula is not None else f"matrix of {len(design.names)} columns"
+
+
+def _factor_facts(fit: Any) -> dict[str, Any]:
+    return {
+        "id": fit.settings["id"],
+        "stats": as_columns(fit.table("stats")),
+        "factors": list(fit.layout.factors),
+        "idiosyncratic": fit.settings["idiosyncratic"],
+    }
+
+
+def _ambient_facts(fit: Any) -> dict[str, Any]:
+    known = fit.rho[np.isfinite(fit.rho)]
+    flags, counts = np.unique(fit.flag.astype(str), return_counts=True)
+    return {
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "method": fit.settings["method"],
+        "profile": fit.settings["profile"],
+        "rho": np.quantile(known, [0.05, 0.5, 0.95]) if len(known) else np.full(3, np.nan),
+        "observed": float(fit.observed_umi.sum()),
+        "denoised": float(fit.denoised.sum(dtype=np.float64)),
+        "flags": [str(flag) for flag in flags],
+        "flag_counts": counts.astype(float),
+        "seed": as_plain(fit.settings["seed"]),
+    }
+
+
+_FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "GlmFit": _glm_facts,
+    "FactorFit": _factor_facts,
+    "AmbientFit": _ambient_facts,
+}
