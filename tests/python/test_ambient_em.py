@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from isthmus.ambient.clusters import find_clusters
-from isthmus.ambient.em import Mixture, em_step, log_likelihood, maximise, normalised
+from isthmus.ambient.em import TOL, Mixture, em_step, log_likelihood, maximise, normalised
 from isthmus.ambient.level import anchor_level
 from isthmus.ambient.share import estimate_shares, overdispersion
 
@@ -19,7 +19,7 @@ REFERENCE = Path(__file__).parents[1] / "reference" / "ambient"
 
 
 def mixture(counts, cluster, ambient, batch=None):
-    x = sparse.csr_matrix(np.asarray(counts, dtype=np.float32))
+    x = sparse.csr_matrix(counts, dtype=np.float32)
     batch = np.zeros(x.shape[0], dtype=int) if batch is None else batch
     umi = np.asarray(x.sum(axis=1), dtype=float).ravel()
     return Mixture(x, np.asarray(cluster), batch, np.atleast_2d(ambient), umi, int(np.max(cluster)) + 1)
@@ -144,3 +144,30 @@ def test_one_kind_of_cell_stays_whole():
     profile = rng.dirichlet(np.ones(300))
     x = sparse.csr_matrix(rng.poisson(rng.lognormal(7, 0.5, 500)[:, None] * profile).astype(float))
     assert set(find_clusters(x, np.asarray(x.sum(axis=1)).ravel(), "auto", 0)) == {0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_stated_tolerance_is_reached(seed):
+    """What a run with a thousandth of the tolerance still gains is of the order of the tolerance."""
+    cells, _ = cases.problem(seed=seed)
+    label = np.unique(cells.obs["type"], return_inverse=True)[1]
+    sums = np.stack([np.asarray(cells.X[label == k].sum(axis=0)).ravel() for k in range(2)])
+    data = mixture(cells.X, label, cells.varm["ambient"][:, 0])
+    reached, best = (
+        maximise(data, normalised(sums), np.full(cells.n_obs, 0.1), tol=tol, max_iter=2_000) for tol in (TOL, TOL / 1e3)
+    )
+    gap = log_likelihood(data, *best[:2]) - log_likelihood(data, *reached[:2])
+    assert gap < 10 * TOL * data.umi.sum()
+    assert len(reached[2]) < len(best[2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_long_step_pays(seed):
+    data, native, rho = small(seed, n_cells=60, n_genes=30)
+    start = np.full_like(native, 1 / native.shape[1])
+    plain, shares = start, rho
+    for _ in range(22):
+        plain, shares, _value = em_step(data, plain, shares)
+    accelerated = log_likelihood(data, *maximise(data, start, rho, max_iter=21, tol=0)[:2])
+    best = log_likelihood(data, *maximise(data, start, rho, max_iter=5_000, tol=1e-12)[:2])
+    assert best - accelerated < 0.7 * (best - log_likelihood(data, plain, shares))

@@ -79,8 +79,9 @@ def remove_ambient(
     2. Clusters as labelled, or found.
     3. The level of rho in each cluster and batch from the anchor rule (`isthmus.ambient.level`): the likelihood leaves
        it free. `markers` or `rho` take its place.
-    4. EM over p and rho from there; p is moved onto the level, and rho_i estimated there by quasi-likelihood
-       (`isthmus.ambient.share`), drawn towards the level where the data say little.
+    4. EM over p and rho from there, accelerated (SQUAREM), until three steps gain less than 1e-7 per count; p is moved
+       onto the level, and rho_i estimated there by quasi-likelihood (`isthmus.ambient.share`), drawn towards the level
+       where the data say little.
     5. Each count is split by its posterior share (`isthmus.ambient.readout`): never more than observed, nothing added.
 
     Parameters
@@ -108,7 +109,7 @@ def remove_ambient(
     rho
         The level as known: one number (the mean of every cluster), or one share per cell.
     likelihood, sparsity, max_epochs, early_stopping, accelerator, network_options
-        For "scar"; `max_epochs` is the largest number of EM steps (500).
+        For "scar"; `max_epochs` is the largest number of EM steps (500), taken in cycles of three.
     fpr
         Expected share of native counts that may be removed: larger removes more. None: the posterior shares.
     layer
@@ -132,7 +133,7 @@ def remove_ambient(
     IdentifiabilityWarning
         Neither droplets nor profile; clusters with fewer than 20 anchor genes (flag level_unidentified).
     ConvergenceWarning
-        The EM stopped before its tolerance (1e-7 log-likelihood per count).
+        The EM stopped before its tolerance (1e-7 log-likelihood per count in a cycle of three steps).
 
     References
     ----------
@@ -369,8 +370,8 @@ def _warn(job: Job, levels: Levels, settings: dict[str, Any], history: np.ndarra
     if not settings["converged"]:
         gain = (history[-1] - history[-2]) / max(job.mixture.umi.sum(), 1.0) if len(history) > 1 else np.nan
         warnings.warn(
-            f"The EM stopped after {settings['max_iter']} steps with a gain of {gain:.1e} per count (tolerance "
-            f"{TOL:g}). Raise `max_epochs`.",
+            f"The EM stopped after {plural(len(history) - 1, 'step')} with a gain of {gain:.1e} per count in the last "
+            f"(tolerance: {TOL:g} in three). Raise `max_epochs` ({settings['max_iter']}).",
             ConvergenceWarning,
             stacklevel=3,
         )
