@@ -227,6 +227,30 @@ AMBIENT_HISTORY = {
     "log_likelihood": Column("float64", "natural log", "multinomial log-likelihood without its constant"),
 }
 
+AMBIENT_LEVELS = {
+    "cluster": Column("str", "", "cluster of cells, as labelled or numbered from the largest"),
+    "batch": _BATCH,
+    "level": Column("float64", "", "UMI-weighted mean of rho in these cells"),
+    "level_se": Column("float64", "", "its standard error; 0 where `rho` was given", "under 20 anchor genes"),
+    "n_anchors": Column("int32", "", "genes that the level came from; 0 where `rho` was given"),
+}
+
+MARKER_EXCLUSIVITY = {
+    "set": Column("str", "", "name of the marker set"),
+    "cluster": Column("str", "", "cluster that the set belongs to"),
+    "n_genes": Column("int32", "", "genes in the set"),
+    "observed": Column("float64", "", "share of the set's counts that lies in other clusters", "no counts"),
+    "denoised": Column("float64", "", "the same share of `denoised_mean`", "no counts"),
+}
+
+SENSITIVITY = {
+    "cell": _CELL,
+    "rho": Column("float64", "", "rho of the fit", "no_counts"),
+    "rho_sd": Column("float64", "", "standard deviation of rho over the fits with drawn profiles", "no_counts"),
+    "removed": Column("float64", "counts", "ambient_umi of the fit"),
+    "removed_sd": Column("float64", "counts", "standard deviation of ambient_umi over these fits"),
+}
+
 TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
@@ -244,6 +268,9 @@ TABLES = {
     "ambient_genes": AMBIENT_GENES,
     "ambient_profile": AMBIENT_PROFILE,
     "ambient_history": AMBIENT_HISTORY,
+    "ambient_levels": AMBIENT_LEVELS,
+    "marker_exclusivity": MARKER_EXCLUSIVITY,
+    "sensitivity": SENSITIVITY,
 }
 
 

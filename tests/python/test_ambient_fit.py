@@ -102,20 +102,23 @@ def test_tables_follow_the_schema(fit):
         "genes": schema.AMBIENT_GENES,
         "profile": schema.AMBIENT_PROFILE,
         "history": schema.AMBIENT_HISTORY,
+        "levels": schema.AMBIENT_LEVELS,
     }
     for name, columns in tables.items():
         assert list(fit.table(name).columns) == list(columns)
     assert len(fit.table("cells")) == fit.n_cells
     assert fit.table("profile")["prob"].sum() == pytest.approx(1)
     assert (np.diff(fit.table("history")["log_likelihood"]) > -0.01).all()  # the steps are in single precision
-    with pytest.raises(isthmus.InputError, match=r"must be one of the fit's tables \(cells, genes, profile, history\)"):
+    with pytest.raises(
+        isthmus.InputError, match=r"must be one of the fit's tables \(cells, genes, profile, history, levels\)"
+    ):
         fit.table("rows")
 
 
 def test_save_and_load_are_equal_to_the_bit(fit, tmp_path):
     isthmus.save_fit(fit, tmp_path / "fit")
     loaded = isthmus.load_fit(tmp_path / "fit")
-    for name in ("cells", "genes", "profile", "history"):
+    for name in ("cells", "genes", "profile", "history", "levels"):
         pd.testing.assert_frame_equal(loaded.table(name), fit.table(name), check_exact=True)
     for name in ("denoised", "denoised_mean"):
         ours, theirs = getattr(fit, name), getattr(loaded, name)
@@ -242,9 +245,24 @@ def test_sensitivity_is_small_where_the_profile_is_well_known(experiment, fit):
     assert spread["rho_sd"].median() < 0.01
     with pytest.raises(isthmus.InputError, match="`n` must be a whole number of at least 2; got 1"):
         sensitivity(fit, cells, n=1)
+    with pytest.raises(isthmus.InputError, match="`seed` must be a whole number of at least 0; got -1"):
+        sensitivity(fit, cells, seed=-1)
+    with pytest.raises(isthmus.InputError, match="`cells` must be those of the fit .* with other counts"):
+        sensitivity(fit, ad.AnnData(cells.X[::-1], obs=cells.obs, var=cells.var))
     given = isthmus.remove_ambient(cells, profile=fit.ambient[0], labels="type")
     with pytest.raises(isthmus.InputError, match="`fit` must hold the counts of its profile"):
         sensitivity(given, cells)
+
+
+def test_sensitivity_fits_as_the_fit_was_made():
+    """Batches, clusters, fpr and a level that was given: with the profile as it is, the same shares again."""
+    cells, droplets = cases.problem(n_batches=2)
+    fit = isthmus.remove_ambient(cells, droplets=droplets, labels="type", batch="batch", rho=0.1, fpr=0.02)
+    with pytest.raises(isthmus.InputError, match="`rho` fixed the level of the fit. Pass the same `rho` again"):
+        sensitivity(fit, cells)
+    spread = sensitivity(fit, cells, n=2, rho=0.1)
+    assert (spread["rho_sd"] > 0).all()
+    assert spread["removed_sd"].mean() < 0.05 * spread["removed"].mean()
 
 
 MISTAKES = {

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from isthmus import schema
 from isthmus.ambient.options import read_markers
 from isthmus.ambient.reading import read_whole_counts
+from isthmus.data.matrix import row_sums
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from isthmus.ambient.result import AmbientFit
+    from isthmus.data.counts import Counts
 
 
 def marker_exclusivity(fit: AmbientFit, cells: Any, markers: Any, *, layer: str | None = None) -> pd.DataFrame:
@@ -51,18 +55,25 @@ def marker_exclusivity(fit: AmbientFit, cells: Any, markers: Any, *, layer: str 
     True
     """
     counts = read_whole_counts(cells, "cells", layer)
-    if counts.matrix.shape != fit.denoised.shape or (counts.gene_names != fit.gene_names).any():
-        msg = (
-            f"`cells` must be those of the fit ({fit.n_cells:,} cells x {fit.n_genes:,} genes); got "
-            f"{counts.n_cells:,} x {counts.n_genes:,} or other genes. Pass the same counts."
-        )
-        raise InputError(msg)
+    refuse_other_counts(fit, counts)
     sets = read_markers(markers, counts) or {}
     if not sets:
         msg = "`markers` must hold at least one set of genes; got none."
         raise InputError(msg)
     rows = [_score(fit, counts.matrix, name, genes) for name, genes in sets.items()]
-    return pd.DataFrame(rows, columns=["set", "cluster", "n_genes", "observed", "denoised"])
+    columns = zip(schema.MARKER_EXCLUSIVITY, zip(*rows, strict=True), strict=True)
+    return schema.frame(schema.MARKER_EXCLUSIVITY, {name: np.array(values) for name, values in columns})
+
+
+def refuse_other_counts(fit: AmbientFit, counts: Counts) -> None:
+    """The counts of the fit, passed again: same genes, same cells, same sums."""
+    same = counts.matrix.shape == fit.denoised.shape and (counts.gene_names == fit.gene_names).all()
+    if not (same and np.allclose(row_sums(counts.matrix), fit.observed_umi, rtol=1e-6)):
+        msg = (
+            f"`cells` must be those of the fit ({fit.n_cells:,} cells x {fit.n_genes:,} genes); got "
+            f"{counts.n_cells:,} x {counts.n_genes:,}{'' if not same else ' with other counts'}. Pass the same counts."
+        )
+        raise InputError(msg)
 
 
 def _score(fit: AmbientFit, observed: Any, name: str, genes: np.ndarray) -> tuple[str, str, int, float, float]:

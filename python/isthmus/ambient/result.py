@@ -108,20 +108,21 @@ class AmbientFit:
         """Genes x clusters: native profile of each cluster; columns sum to 1."""
         return pd.DataFrame(self.native.T, index=self.gene_names, columns=self.cluster_names)
 
-    @cached_property
-    def levels(self) -> pd.DataFrame:
-        """Cluster, batch, level, level_se, n_anchors: the mean of rho that the anchor rule found; used pairs only."""
+    def _levels(self) -> pd.DataFrame:
         k, b = np.nonzero(np.isfinite(self.level))
-        columns = {name: getattr(self, name)[k, b] for name in ("level", "level_se", "n_anchors")}
-        return pd.DataFrame({"cluster": self.cluster_names[k], "batch": self.batch_names[b]} | columns)
+        values = {name: getattr(self, name)[k, b] for name in ("level", "level_se", "n_anchors")}
+        return schema.frame(
+            schema.AMBIENT_LEVELS, {"cluster": self.cluster_names[k], "batch": self.batch_names[b]} | values
+        )
 
     def table(self, name: str) -> pd.DataFrame:
-        """A tidy table: "cells", "genes", "profile" or "history" (columns in `isthmus.schema`)."""
+        """A tidy table: "cells", "genes", "profile", "history" or "levels" (columns in `isthmus.schema`)."""
         builders = {
             "cells": self._cells,
             "genes": self._genes,
             "profile": self._profile,
             "history": self._history,
+            "levels": self._levels,
         }
         build = pick_table(name, builders)
         if name not in self._tables:

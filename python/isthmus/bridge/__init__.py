@@ -12,7 +12,14 @@ ours travel as values. All others pass through: reticulate 1.28 delivers about o
 
 from __future__ import annotations
 
-from isthmus.bridge.ambient import ambient_profile, remove_ambient, simulate_ambient
+from isthmus.bridge.ambient import (
+    ambient_profile,
+    droplet_umi,
+    marker_exclusivity,
+    remove_ambient,
+    sensitivity,
+    simulate_ambient,
+)
 from isthmus.bridge.factors import (
     evaluate_forecasts,
     factor_news,
@@ -59,6 +66,7 @@ __all__ = [
     "check_frame",
     "constraint_matrix",
     "covariance",
+    "droplet_umi",
     "evaluate_forecasts",
     "factor_news",
     "fit_factors",
@@ -68,6 +76,7 @@ __all__ = [
     "info",
     "known_levels",
     "load_fit",
+    "marker_exclusivity",
     "match_cells",
     "panel_labels",
     "predict",
@@ -77,6 +86,7 @@ __all__ = [
     "restore",
     "save_fit",
     "select_n_factors",
+    "sensitivity",
     "series_values",
     "simulate_ambient",
     "simulate_counts",

@@ -17,6 +17,7 @@ from isthmus.bridge.plain import as_codes, as_columns, plain_experiment, slots
 from isthmus.bridge.state import with_state
 from isthmus.bridge.wire import Wire, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
+from isthmus.data.matrix import row_sums
 from isthmus.errors import InputError
 
 
@@ -58,10 +59,45 @@ def remove_ambient(
         batch=_labels(batch),
         labels=_labels(labels),
         markers=None if markers is None else _sets(markers),
-        rho=float(rho[0]) if isinstance(rho, np.ndarray) and rho.size == 1 else rho,
+        rho=_share(rho),
         **{name: as_number(value) for name, value in options.items()},
     )
     return with_state(fit)
+
+
+@answers
+def marker_exclusivity(fit: Any, cells: Wire, markers: Wire) -> dict[str, Any]:
+    """The table of scores as columns."""
+    from isthmus.ambient import marker_exclusivity as score
+
+    return as_columns(score(fit, experiment_of_r(cells, "cells"), _sets(markers)))
+
+
+@answers
+def sensitivity(
+    fit: Any, cells: Wire, *, markers: Wire | None = None, rho: Any = None, **options: Any
+) -> dict[str, Any]:
+    """The table of spreads as columns."""
+    from isthmus.ambient import sensitivity as spread
+
+    table = spread(
+        fit,
+        experiment_of_r(cells, "cells"),
+        markers=None if markers is None else _sets(markers),
+        rho=_share(rho),
+        **{name: as_number(value) for name, value in options.items()},
+    )
+    return as_columns(table)
+
+
+@answers
+def droplet_umi(droplets: Wire) -> np.ndarray:
+    """UMI of each droplet, which a plot ranks."""
+    return row_sums(experiment_of_r(droplets, "droplets").matrix)
+
+
+def _share(rho: Any) -> Any:
+    return float(rho[0]) if isinstance(rho, np.ndarray) and rho.size == 1 else rho
 
 
 def experiment_of_r(wire: Wire, argument: str) -> counts_module.Counts:
