@@ -227,6 +227,15 @@ AMBIENT_HISTORY = {
     "log_likelihood": Column("float64", "natural log", "multinomial log-likelihood without its constant"),
 }
 
+AMBIENT_EPOCHS = {
+    "epoch": Column("int32", "", "pass over the training cells; 1, 2, ..."),
+    "loss": Column("float64", "natural log", "reconstruction + weight x kl; the weight rises to 1 over 400 epochs"),
+    "reconstruction": Column(
+        "float64", "natural log", "mean over cells of -log p(x | z), without terms that no parameter enters"
+    ),
+    "kl": Column("float64", "natural log", "mean over cells of the divergence of q(z | x) from Normal(0, 1)"),
+}
+
 AMBIENT_LEVELS = {
     "cluster": Column("str", "", "cluster of cells, as labelled or numbered from the largest"),
     "batch": _BATCH,
@@ -268,6 +277,7 @@ TABLES = {
     "ambient_genes": AMBIENT_GENES,
     "ambient_profile": AMBIENT_PROFILE,
     "ambient_history": AMBIENT_HISTORY,
+    "ambient_epochs": AMBIENT_EPOCHS,
     "ambient_levels": AMBIENT_LEVELS,
     "marker_exclusivity": MARKER_EXCLUSIVITY,
     "sensitivity": SENSITIVITY,

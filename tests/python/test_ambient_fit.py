@@ -266,7 +266,6 @@ def test_sensitivity_fits_as_the_fit_was_made():
 
 
 MISTAKES = {
-    "scar": ({"method": "scar"}, r'`method` = "scar" is not available yet.*method="em"'),
     "method": ({"method": "soup"}, r"`method` must be 'em' or 'scar'; got 'soup'"),
     "network": ({"n_hidden": 3}, r"`n_hidden` is no argument of remove_ambient with method=\"em\""),
     "both": ({"profile": np.ones(900)}, r"`droplets` and `profile` must not both be given"),

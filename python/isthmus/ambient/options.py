@@ -16,20 +16,15 @@ from isthmus.errors import InputError
 if TYPE_CHECKING:
     from isthmus.data.counts import Counts
 
-_NETWORK_ONLY = "n_hidden, n_latent, n_layers, dropout_rate, latent_distribution, scale_activation"
+_NETWORK_ONLY = "n_hidden, n_latent, n_layers, dropout_rate, latent_distribution, scale_activation, trainer"
 
 
 def check_method(method: str, network_options: Mapping[str, Any]) -> None:
     """`method` names a method that is there; options of the network go with the network alone."""
-    if method == "scar":
-        msg = (
-            '`method` = "scar" is not available yet. Use method="em": the same read-out, in seconds and without torch.'
-        )
-        raise InputError(msg)
-    if method != "em":
+    if method not in ("em", "scar"):
         msg = f"`method` must be 'em' or 'scar'; got {method!r}."
         raise InputError(msg)
-    if network_options:
+    if method == "em" and network_options:
         msg = (
             f'`{next(iter(network_options))}` is no argument of remove_ambient with method="em"; the options of the '
             f'network ({_NETWORK_ONLY}) go with method="scar". Leave it out.'
@@ -45,7 +40,7 @@ def check_choices(n_clusters: Any, fpr: Any, likelihood: str, max_epochs: Any, s
     if fpr is not None and not (is_number(fpr) and 0 < fpr < 1):
         msg = f"`fpr` must lie between 0 and 1 (share of native counts that may be removed), or be None; got {fpr!r}."
         raise InputError(msg)
-    if likelihood not in ("binomial", "nb", "zinb", "poisson"):
+    if likelihood not in ("binomial", "b", "nb", "zinb", "poisson"):
         msg = f"`likelihood` must be 'binomial', 'nb', 'zinb' or 'poisson'; got {likelihood!r}."
         raise InputError(msg)
     if max_epochs is not None and not (_is_whole(max_epochs) and max_epochs >= 1):
@@ -67,7 +62,7 @@ def read_given_profile(profile: Any, cells: Counts, batches: np.ndarray, varm: A
     genes. Probabilities are scaled to sum to 1 over the genes of `cells`.
     """
     if isinstance(profile, str):
-        profile = _column_of_genes(profile, varm)
+        profile = column_of_genes(profile, varm)
     if isinstance(profile, pd.Series):
         profile = pd.DataFrame({"gene": profile.index.astype(str), "prob": profile.to_numpy()})
     if isinstance(profile, pd.DataFrame):
@@ -83,7 +78,8 @@ def read_given_profile(profile: Any, cells: Counts, batches: np.ndarray, varm: A
     return _given(rows, np.full_like(rows, np.nan), np.zeros(len(batches)))
 
 
-def _column_of_genes(name: str, adata: Any) -> Any:
+def column_of_genes(name: str, adata: Any) -> Any:
+    """A column of ``var``, or the first of an entry of ``varm``, by gene."""
     var, varm = getattr(adata, "var", None), getattr(adata, "varm", {})
     if var is not None and name in var:
         return pd.Series(var[name].to_numpy(), index=adata.var_names)

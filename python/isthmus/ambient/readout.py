@@ -35,7 +35,7 @@ def split_counts(data: Mixture, native: np.ndarray, rho: np.ndarray, fpr: float 
         share = native_share(block, rho[rows], factor)
         mean[block.stored] = block.x * share
         drawn[block.stored] = generator.binomial(block.x.astype(np.int64), share.astype(np.float64))
-    return Split(_like(data.matrix, drawn), _like(data.matrix, mean))
+    return Split(like(data.matrix, drawn), like(data.matrix, mean))
 
 
 def native_share(block: Block, rho: np.ndarray, factor: float = 1.0) -> np.ndarray:
@@ -47,10 +47,16 @@ def native_share(block: Block, rho: np.ndarray, factor: float = 1.0) -> np.ndarr
 
 
 def _odds_factor(data: Mixture, native: np.ndarray, rho: np.ndarray, fpr: float) -> float:
-    """The multiplier of the ambient odds at which the expected share of native counts removed is `fpr`."""
+    return odds_factor(*_sampled(data, native, rho), fpr)
+
+
+def odds_factor(x: np.ndarray, s: np.ndarray, fpr: float) -> float:
+    """The multiplier of the ambient odds at which the expected share of native counts removed is `fpr`.
+
+    `x` are stored counts and `s` their native shares.
+    """
     from scipy.optimize import brentq  # here: it would make `import isthmus` slower
 
-    x, s = _sampled(data, native, rho)
     kept = x * s
 
     def excess(log_factor: float) -> float:
@@ -75,7 +81,7 @@ def _sampled(data: Mixture, native: np.ndarray, rho: np.ndarray) -> tuple[np.nda
     return np.concatenate(counts), np.concatenate(shares)
 
 
-def _like(matrix: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
+def like(matrix: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
     """A matrix with these values in the places of `matrix`, sorted, zeros dropped, buffers of its own."""
     out = sparse.csr_matrix(matrix.shape, dtype=values.dtype)
     out.data, out.indices, out.indptr = values, matrix.indices.copy(), matrix.indptr.copy()

@@ -94,7 +94,10 @@ def remove_ambient(
         Instead of `droplets`: the table of `ambient_profile`, a Series by gene, a vector in the cells' order of genes,
         or the name of a column of ``var`` or ``varm``. With neither, the average cell is used, with a warning.
     method
-        "em". ("scar", the network, comes later.)
+        "em", or "scar": the variational network of SCAR (needs ``isthmus[deep]``), with a native profile of each cell's
+        own and a latent space; minutes instead of seconds, and better where cells of a cluster differ much. Its sparse
+        activation fixes the level of rho; `n_clusters`, `markers` and `rho` go with "em" alone, and `labels` sum up
+        only.
     batch
         A column that `cells` and `droplets` both have, or ``{"cells": labels, "droplets": labels}``; one label per cell
         where there are no droplets. Each batch has a profile of its own.
@@ -108,14 +111,27 @@ def remove_ambient(
         every count of them is ambient.
     rho
         The level as known: one number (the mean of every cluster), or one share per cell.
-    likelihood, sparsity, max_epochs, early_stopping, accelerator, network_options
-        For "scar"; `max_epochs` is the largest number of EM steps (500), taken in cycles of three.
+    likelihood
+        For "scar": of a count given the cell, "binomial", "nb", "zinb" or "poisson".
+    sparsity
+        For "scar", in [0, 1]: larger leaves more genes without native expression in a cell, and removes more.
+    max_epochs
+        For "scar": passes over the cells at most; None: 400, fewer beyond 20,000 cells. For "em": steps at most (500),
+        taken in cycles of three.
+    early_stopping
+        For "scar": a tenth of the cells is held out, and training ends when their loss has stopped falling.
+    accelerator
+        For "scar": "auto", "cpu", "gpu" or "mps".
+    **network_options
+        For "scar": ``n_hidden=150, n_latent=15, n_layers=2, dropout_rate=0.0, latent_distribution="normal"`` (or "ln"),
+        ``scale_activation="softplus_sp"`` (or "softplus", "softmax"), ``trainer="isthmus"`` (or "scvi"),
+        ``batch_size=128, learning_rate=1e-3``; see `isthmus.ambient.scar.options.NetworkOptions`.
     fpr
         Expected share of native counts that may be removed: larger removes more. None: the posterior shares.
     layer
         AnnData layer with the counts.
     seed
-        For the drawn counts, the bootstrap of the level, and the cells that clusters are learnt from.
+        For the drawn counts, the bootstrap of the level, the cells that clusters are learnt from, and the network.
     progress
         True / False; None = in a terminal or notebook, after two seconds.
 
@@ -127,13 +143,16 @@ def remove_ambient(
     ------
     InputError
         Whatever does not fit, with the argument, the rule, what came and what to do.
+    MissingDependencyError
+        method="scar" without torch, or trainer="scvi" without scvi-tools.
 
     Warns
     -----
     IdentifiabilityWarning
         Neither droplets nor profile; clusters with fewer than 20 anchor genes (flag level_unidentified).
     ConvergenceWarning
-        The EM stopped before its tolerance (1e-7 log-likelihood per count in a cycle of three steps).
+        The EM stopped before its tolerance (1e-7 log-likelihood per count in a cycle of three steps), or the network
+        was still improving.
 
     References
     ----------
@@ -151,8 +170,25 @@ def remove_ambient(
     """
     options.check_method(method, network_options)
     options.check_choices(n_clusters, fpr, likelihood, max_epochs, seed)
+    training = None
+    if method == "scar":
+        from isthmus.ambient.scar.remove import read_training, remove_with_network
+
+        chosen = None if n_clusters == "auto" else n_clusters
+        of_em = {"n_clusters": chosen, "markers": markers, "rho": rho}
+        network = (likelihood, sparsity, max_epochs, early_stopping, accelerator, seed, progress, network_options)
+        training = read_training(*network, **of_em)
     counts = read_whole_counts(cells, "cells", layer)
     own, profiles, source = _read_profiles(counts, cells, droplets, profile, batch, layer)
+    asked = {
+        "method": method,
+        "profile": source,
+        "fpr": None if fpr is None else float(fpr),
+        "seed": int(seed),
+        "versions": _versions(),
+    }
+    if training is not None:
+        return remove_with_network(counts, own, profiles, labels, fpr, training, asked)
     job = _read_job(counts, own, profiles, labels, n_clusters, markers, rho, seed)
     generator = np.random.default_rng([seed, 1])
     levels = find_levels(
@@ -162,19 +198,14 @@ def remove_ambient(
     with Progress(steps, progress, what="remove_ambient", unit="step") as bar:
         native, shares, history, converged = _estimate(job, levels, steps, bar)
     split = split_counts(job.mixture, native, shares.rho, fpr, seed)
-    settings = {
+    settings = asked | {
         "id": uuid.uuid4().hex,
-        "method": method,
-        "profile": source,
         "labels": "found" if labels is None else "given",
         "level": levels.source,
-        "fpr": None if fpr is None else float(fpr),
-        "seed": int(seed),
         "tol": TOL,
         "max_iter": steps,
         "converged": converged,
         "overdispersion": [float(value) for value in shares.overdispersion],
-        "versions": _versions(),
     }
     _warn(job, levels, settings, history)
     return _result(job, levels, native, shares, history, split, settings)

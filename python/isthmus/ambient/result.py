@@ -16,6 +16,8 @@ from isthmus.results import State, pick_table
 if TYPE_CHECKING:
     from scipy import sparse
 
+    from isthmus.ambient.scar.model import ScarModel
+
 
 @dataclass(frozen=True, eq=False)
 class AmbientFit:
@@ -52,6 +54,9 @@ class AmbientFit:
         ``(n_steps + 1,)``: history of the EM, natural log.
     settings
         What was asked for, tolerance reached, seed, versions.
+    network
+        For method "scar": weights, latent posterior of the cells and history; what the functions of `isthmus.ambient`
+        that take such a fit (`latent`, `normalized_expression`, ...) work on.
     """
 
     gene_names: np.ndarray
@@ -76,6 +81,7 @@ class AmbientFit:
     denoised_mean: sparse.csr_matrix
     log_likelihood: np.ndarray
     settings: dict[str, Any]
+    network: ScarModel | None = None
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @property
@@ -95,13 +101,13 @@ class AmbientFit:
 
     @property
     def converged(self) -> bool:
-        """Whether the EM met its tolerance."""
+        """Whether the EM met its tolerance; whether the network had stopped improving."""
         return bool(self.settings["converged"])
 
     @property
     def n_iter(self) -> int:
-        """EM steps."""
-        return len(self.log_likelihood) - 1
+        """EM steps, or epochs of the network."""
+        return len(self.log_likelihood) - 1 if self.network is None else len(self.network.history)
 
     @cached_property
     def native_profiles(self) -> pd.DataFrame:
@@ -175,6 +181,10 @@ class AmbientFit:
         return schema.frame(schema.AMBIENT_PROFILE, values)
 
     def _history(self) -> pd.DataFrame:
+        if self.network is not None:
+            columns = dict(zip(("loss", "reconstruction", "kl"), self.network.history.T, strict=True))
+            epochs = np.arange(1, len(self.network.history) + 1)
+            return schema.frame(schema.AMBIENT_EPOCHS, {"epoch": epochs} | columns)
         values = {"iteration": np.arange(len(self.log_likelihood)), "log_likelihood": self.log_likelihood}
         return schema.frame(schema.AMBIENT_HISTORY, values)
 
@@ -184,7 +194,8 @@ class AmbientFit:
         middle = np.nanquantile(self.rho, [0.5, 0.05, 0.95]) if np.isfinite(self.rho).any() else [np.nan] * 3
         flags = pd.Series(self.flag).value_counts()
         order = [flag for flag in ("ok", "at_bound", "level_unidentified", "no_counts") if flag in flags]
-        steps = f"{self.n_iter} steps, {'converged' if self.converged else 'not converged'}"
+        unit = "steps" if self.network is None else "epochs"
+        steps = f"{self.n_iter} {unit}, {'converged' if self.converged else 'not converged'}"
         return "\n".join(
             [
                 f"Ambient RNA of {self.n_genes} genes in {self.n_cells} cells, method {self.settings['method']!r}",

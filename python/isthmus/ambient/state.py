@@ -31,6 +31,10 @@ def encode(fit: AmbientFit) -> State:
     for name in _MATRICES:
         matrix = getattr(fit, name)
         state |= {f"{name}_{part}": getattr(matrix, part) for part in ("indptr", "indices", "data")}
+    if fit.network is not None:
+        from isthmus.ambient.scar.state import encode_network
+
+        state |= encode_network(fit.network)
     state["meta"] = json.dumps({"settings": fit.settings})
     return state
 
@@ -53,6 +57,10 @@ def decode(state: State) -> AmbientFit:
         arrays = (parts[0].astype(dtype), parts[1].astype(index), parts[2].astype(index))
         values[name] = sparse.csr_matrix(arrays, shape=(n_cells, n_genes))
     meta = json.loads(str(np.asarray(state["meta"]).reshape(-1)[0]))
+    if "network" in meta["settings"]:
+        from isthmus.ambient.scar.state import decode_network
+
+        values["network"] = decode_network(state, meta["settings"]["network"])
     return AmbientFit(settings=meta["settings"], **values)
 
 
