@@ -13,7 +13,7 @@ from scipy import sparse
 from isthmus.ambient.clusters import find_clusters
 from isthmus.ambient.em import TOL, Mixture, em_step, log_likelihood, maximise, normalised
 from isthmus.ambient.level import anchor_level
-from isthmus.ambient.share import estimate_shares, overdispersion
+from isthmus.ambient.share import Shares, estimate_shares, overdispersion, shrunken
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "ambient"
 
@@ -171,3 +171,16 @@ def test_the_long_step_pays(seed):
     accelerated = log_likelihood(data, *maximise(data, start, rho, max_iter=21, tol=0)[:2])
     best = log_likelihood(data, *maximise(data, start, rho, max_iter=5_000, tol=1e-12)[:2])
     assert best - accelerated < 0.7 * (best - log_likelihood(data, plain, shares))
+
+
+def test_shares_that_spread_too_far_are_the_clusters_fault():
+    """Droplets of one sample have similar shares; cells unlike their cluster get the level, and a wide interval."""
+    level, group = np.full(100, 0.05), np.zeros(100, dtype=int)
+    alike = Shares(np.linspace(0.01, 0.09, 100), np.full(100, 0.01), np.zeros(1))
+    kept = shrunken(alike, level, group)
+    assert np.abs(kept.rho - alike.rho).max() < 0.01
+    apart = Shares(np.where(np.arange(100) < 10, 0.6, 0.0), np.full(100, 0.01), np.zeros(1))
+    pulled = shrunken(apart, level, group)
+    assert pulled.rho.max() < 0.15
+    assert pulled.rho.min() > 0.03
+    assert pulled.se.min() > 0.05

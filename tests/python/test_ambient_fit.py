@@ -247,7 +247,7 @@ def test_sensitivity_is_small_where_the_profile_is_well_known(experiment, fit):
         sensitivity(fit, cells, n=1)
     with pytest.raises(isthmus.InputError, match="`seed` must be a whole number of at least 0; got -1"):
         sensitivity(fit, cells, seed=-1)
-    with pytest.raises(isthmus.InputError, match="`cells` must be those of the fit .* with other counts"):
+    with pytest.raises(isthmus.InputError, match=r"`cells` must be those of the fit .* with other counts"):
         sensitivity(fit, ad.AnnData(cells.X[::-1], obs=cells.obs, var=cells.var))
     given = isthmus.remove_ambient(cells, profile=fit.ambient[0], labels="type")
     with pytest.raises(isthmus.InputError, match="`fit` must hold the counts of its profile"):
@@ -258,7 +258,7 @@ def test_sensitivity_fits_as_the_fit_was_made():
     """Batches, clusters, fpr and a level that was given: with the profile as it is, the same shares again."""
     cells, droplets = cases.problem(n_batches=2)
     fit = isthmus.remove_ambient(cells, droplets=droplets, labels="type", batch="batch", rho=0.1, fpr=0.02)
-    with pytest.raises(isthmus.InputError, match="`rho` fixed the level of the fit. Pass the same `rho` again"):
+    with pytest.raises(isthmus.InputError, match=r"`rho` fixed the level of the fit\. Pass the same `rho` again"):
         sensitivity(fit, cells)
     spread = sensitivity(fit, cells, n=2, rho=0.1)
     assert (spread["rho_sd"] > 0).all()

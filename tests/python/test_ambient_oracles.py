@@ -107,9 +107,12 @@ def test_real_mouse_brain_droplets():
     cells = droplets[droplets.obs["n_umi"] >= 500].copy()
     fit = isthmus.remove_ambient(cells, droplets=droplets)
     assert (fit.denoised - cells.X).max() <= 0
-    assert 0.01 < np.average(fit.rho, weights=fit.observed_umi) < 0.2
-    genes = fit.table("genes").set_index("gene")
-    assert genes.loc["Hbb-bs", "ambient_share"] > 0.8  # haemoglobin of lysed red cells, in no brain cell
+    low, high = np.quantile(fit.rho, [0.05, 0.95])
+    assert 0.005 < low < high < 0.2
+    # one droplet is a red blood cell, half of whose UMI are Hbb-bs: a cell unlike its cluster is not called ambient
+    red = int(np.argmax(cells[:, "Hbb-bs"].X.toarray()))
+    assert fit.rho[red] < 0.3
+    assert fit.rho_se[red] > 0.05
     assert fit.table("profile")["n_empty"][0] > 15_000
 
 

@@ -89,7 +89,9 @@ def ambient_profile(
     >>> bool(abs(profile["prob"].sum() - 1) < 1e-12)
     True
     """
-    _check_options(lower, rule, prob, min_raw_counts, iterations, sample)
+    _check_options(
+        lower, rule, prob, {"min_raw_counts": min_raw_counts, "iterations": iterations, "sample": sample}, seed
+    )
     own = read_whole_counts(cells, "cells", layer)
     raw = read_whole_counts(droplets, "droplets", layer)
     of_cells, of_droplets = read_batches(batch, own, raw)
@@ -178,9 +180,7 @@ def _refuse_batches(of_cells: np.ndarray, of_droplets: np.ndarray) -> None:
         raise InputError(msg)
 
 
-def _check_options(
-    lower: float | None, rule: str, prob: float, min_raw_counts: int, iterations: int, sample: int
-) -> None:
+def _check_options(lower: float | None, rule: str, prob: float, numbers: dict[str, int], seed: int) -> None:
     if rule not in ("umi", "multinomial"):
         msg = f"`rule` must be 'umi' or 'multinomial'; got {rule!r}."
         raise InputError(msg)
@@ -190,9 +190,10 @@ def _check_options(
     if not (is_number(prob) and 0 < prob < 1):
         msg = f"`prob` must lie between 0 and 1; got {prob!r}."
         raise InputError(msg)
-    for name, value in (("min_raw_counts", min_raw_counts), ("iterations", iterations), ("sample", sample)):
-        if not is_number(value) or value != int(value) or value < 1:
-            msg = f"`{name}` must be a whole number of at least 1; got {value!r}."
+    for name, value in (numbers | {"seed": seed}).items():
+        least = 0 if name == "seed" else 1
+        if not is_number(value) or value != int(value) or value < least:
+            msg = f"`{name}` must be a whole number of at least {least}; got {value!r}."
             raise InputError(msg)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 ONE_BATCH = "all"
-_BLOCK = 1 << 20  # stored values looked at in one go
+_BLOCK = 1 << 17  # stored values looked at in one go: a few MB of temporaries
 
 
 def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
@@ -172,7 +172,7 @@ def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     from isthmus.data.matrix import row_blocks
 
     total = np.zeros(matrix.shape[1])
-    for block in row_blocks(matrix):
+    for block in row_blocks(matrix, _BLOCK):
         start, stop = matrix.indptr[block.start], matrix.indptr[block.stop]
         used = np.repeat(rows[block], np.diff(matrix.indptr[block.start : block.stop + 1]))
         values = matrix.data[start:stop][used]

@@ -12,7 +12,8 @@ the overdispersion.
 
 Where a cluster is a poor description of its cells, rho_i says little; it is then drawn towards the level of its group
 by the rule of empirical Bayes (Efron & Morris 1975, JASA 70:311): precision 1 / se^2 against 1 / tau^2, tau^2 the
-variance of the shares in the group beyond their standard errors.
+variance of the shares in the group beyond their standard errors. Droplets of a sample hold similar amounts of ambient
+RNA: what tau exceeds 1.25 times the level by is taken for misfit of the cluster, and joins the standard errors instead.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from isthmus.ambient.em import HIGHEST, TINY, Block, Mixture, block_of, blocks
 
 _STEPS = 12
 _LEAST_SPREAD = 0.25  # of shares around their level, as a part of it: no cluster is taken for uniform
+_MOST_SPREAD = 1.25  # shares spread evenly over 1 to 40 % have 1; more says that the cluster holds different cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,10 @@ def shrunken(shares: Shares, level: np.ndarray, group: np.ndarray) -> Shares:
         here = np.flatnonzero(group == g)
         own = here[np.isfinite(se[here])]
         beyond = (rho[own] - level[own]) ** 2 - se[own] ** 2
-        tau2 = max(float(beyond.mean()) if len(own) else 0.0, (_LEAST_SPREAD * float(level[here[0]])) ** 2, 1e-8)
+        least, most = ((bound * float(level[here[0]])) ** 2 for bound in (_LEAST_SPREAD, _MOST_SPREAD))
+        spread = max(float(beyond.mean()) if len(own) else 0.0, least, 1e-8)
+        tau2 = min(spread, max(most, 1e-8))
+        se[own] = np.sqrt(se[own] ** 2 + spread - tau2)
         trust = np.zeros(len(here))
         known = np.isfinite(se[here])
         trust[known] = tau2 / (tau2 + se[here][known] ** 2)
