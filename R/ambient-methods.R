@@ -6,27 +6,20 @@
 #'
 #' @param object,x A fit of [remove_ambient()].
 #' @param row.names,optional As in [as.data.frame()].
-#' @param table `"cells"`, `"genes"`, `"profile"` or `"history"`.
-#' @param y Not used.
-#' @param type What `plot` shows:
-#'   * `"rho"`: the contamination shares by batch and cluster;
-#'   * `"profile"`: the ambient profile against the corrected expression, one point
-#'     per gene: far above the diagonal lie genes that the liquid holds more of than
-#'     the cells;
-#'   * `"genes"`: the genes that lost most counts;
-#'   * `"history"`: the log-likelihood over the iterations.
-#' @param n_labels How many genes get their name (`"profile"`) or a bar (`"genes"`).
+#' @param table `"cells"`, `"genes"`, `"profile"`, `"history"` or `"levels"`.
 #' @param ... Not used.
 #' @return
 #' * `as.data.frame`: `"cells"` has `cell`, `batch`, `rho` (share of a cell's UMI that is
 #'   ambient), `rho_se`, `observed_umi`, `ambient_umi`, `denoised_umi`, `flag`; `"genes"`
 #'   has `gene`, `batch`, `ambient_prob`, `observed`, `removed`, `ambient_share`;
 #'   `"profile"` has `gene`, `batch`, `prob`, `count`, `n_empty`; `"history"` has
-#'   `iteration`, `log_likelihood`.
+#'   `iteration`, `log_likelihood`; `"levels"` has `cluster`, `batch`, `level` (mean of
+#'   rho over its UMI), `level_se`, `n_anchors`.
+#' * `coef`: the native profiles, a matrix genes x clusters whose columns sum to 1.
 #' * `summary`: an object that prints the engine's summary.
-#' * `plot`: a ggplot object, to which layers and themes can be added.
+#' @seealso [isthmus-ambient-plots]
 #' @section Python:
-#' The methods of `isthmus.AmbientFit`; the plots are in `isthmus.plotting`.
+#' The methods of `isthmus.AmbientFit`; `coef` is `native_profiles`.
 #' @name isthmus_ambient-methods
 #' @examples
 #' if (isthmus_available()) {
@@ -36,7 +29,7 @@
 #'   genes <- as.data.frame(fit, table = "genes")
 #'   head(genes[order(-genes$removed), ])
 #'   fit$denoised[1:3, 1:3]
-#'   if (requireNamespace("ggplot2", quietly = TRUE)) plot(fit)
+#'   head(coef(fit))
 #' }
 NULL
 
@@ -88,4 +81,15 @@ as.data.frame.isthmus_ambient <- function(x, row.names = NULL, optional = FALSE,
   frame <- unwire_table(call_engine("table", engine_fit(x, call), table, .call = call))
   if (!is.null(row.names)) row.names(frame) <- row.names
   frame
+}
+
+#' @rdname isthmus_ambient-methods
+#' @method coef isthmus_ambient
+#' @export
+coef.isthmus_ambient <- function(object, ...) {
+  native <- object$state$native
+  dim(native) <- c(length(object$state$cluster_names), length(object$state$gene_names)) # one cluster lost its dimension
+  native <- t(native)
+  dimnames(native) <- list(object$state$gene_names, object$state$cluster_names)
+  native
 }

@@ -21,7 +21,8 @@
 #'   UMI, the rounds, and the number of droplets looked at.
 #' @param seed Seed of that sample.
 #' @return A data.frame: `gene`, `batch`, `prob` (sums to 1 in each batch), `count`
-#'   (UMI in the empty droplets), `n_empty` (number of empty droplets).
+#'   (UMI in the empty droplets), `n_empty` (number of empty droplets). `plot(profile,
+#'   droplets)` shows them under the knee, see [isthmus-ambient-plots].
 #' @section Python:
 #' `isthmus.ambient_profile`
 #' @references
@@ -38,18 +39,21 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
                             rule = "umi", prob = 0.995, min_raw_counts = 2L, iterations = 3L, sample = 50000L,
                             seed = 0L) {
   call <- rlang::current_env()
+  if (missing(droplets)) {
+    abort_input("`droplets` must be the raw counts, genes x droplets, with the empty droplets. Pass them.", call)
+  }
   refuse_na(list(
     lower = lower, exclude_cells = exclude_cells, batch = batch, assay = assay, rule = rule, prob = prob,
     min_raw_counts = min_raw_counts, iterations = iterations, sample = sample, seed = seed
   ), call)
   answer <- call_engine(
-    "ambient_profile", wire_sample(cells, "cells", batch, assay, call),
-    wire_sample(droplets, "droplets", batch, assay, call),
+    "ambient_profile", wire_sample(cells, "cells", list(batch_of(batch, "cells")), assay, call),
+    wire_sample(droplets, "droplets", list(batch_of(batch, "droplets")), assay, call),
     lower = wire_number(lower), exclude_cells = exclude_cells, batch = wire_batch(batch, call), rule = rule,
     prob = prob, min_raw_counts = wire_number(min_raw_counts), iterations = wire_number(iterations),
     sample = wire_number(sample), seed = wire_number(seed), .call = call
   )
-  structure(unwire_table(answer$columns), empties = unwire_table(answer$empties))
+  structure(unwire_table(answer$columns, "isthmus_ambient_profile"), empties = unwire_table(answer$empties))
 }
 
 #' Remove ambient RNA
@@ -69,7 +73,8 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' @param droplets Counts of all droplets ("raw"), from which [ambient_profile()]
 #'   estimates the profile. Without `droplets` and `profile` the mean of the cells
 #'   stands for it, and a warning says what can then be known.
-#' @param profile A result of [ambient_profile()], or a vector named by gene.
+#' @param profile A result of [ambient_profile()], a vector named by gene, or the name
+#'   of a column of `rowData(cells)`. Instead of `droplets`.
 #' @param method `"em"`. (`"scar"`, the network of scvi-tools' SCAR, comes later.)
 #' @param batch As in [ambient_profile()]: a profile for each batch.
 #' @param labels Clusters of the cells: the name of a column, or a value per cell.
@@ -78,8 +83,8 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' @param markers A named list: for each set of cells that share them (a level of
 #'   `labels`, or any name) the genes that only these cells express. Their counts
 #'   in the other cells fix the level of rho.
-#' @param rho Contamination share known beforehand: one number between 0 and 1, or
-#'   one per cell. It fixes the level of rho.
+#' @param rho Contamination share known beforehand: one number between 0 and 1, one
+#'   per cell, or the name of a column. It fixes the level of rho.
 #' @param likelihood,sparsity,max_epochs,early_stopping,accelerator,... Of
 #'   `method = "scar"`.
 #' @param fpr Trades removal against kept counts, between 0 and 1: a larger value
@@ -134,9 +139,11 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
     accelerator = accelerator, seed = seed, progress = progress
   ), call)
   answer <- call_engine(
-    "remove_ambient", wire_sample(cells, "cells", list(batch, labels), assay, call),
-    droplets = if (!is.null(droplets)) wire_sample(droplets, "droplets", batch, assay, call),
-    profile = wire_profile(profile, call), method = method,
+    "remove_ambient", wire_sample(cells, "cells", list(batch_of(batch, "cells"), labels, rho), assay, call),
+    droplets = if (!is.null(droplets)) {
+      wire_sample(droplets, "droplets", list(batch_of(batch, "droplets")), assay, call)
+    },
+    profile = wire_profile(profile, cells, call), method = method,
     batch = wire_batch(batch, call), labels = wire_per_cell(labels, "labels", call),
     n_clusters = wire_number(n_clusters), markers = wire_markers(markers, call), rho = wire_numeric(rho),
     likelihood = likelihood, sparsity = sparsity, max_epochs = wire_number(max_epochs),
@@ -154,17 +161,23 @@ wire_sample <- function(data, argument, columns, assay, call) {
       abort_input(gsub("(?<=[`(])data(?=[`)])", argument, conditionMessage(e), perl = TRUE), call)
     }
   )
-  named <- unlist(lapply(if (is.list(columns)) columns else list(columns), column_name))
+  named <- unlist(lapply(columns, column_name))
   list(counts = wire_counts(counts), cell_data = wire_cells(counts$cells, named, call), layer = counts$layer)
 }
 
 # The name of a column, or a value per cell of each of the two
 wire_batch <- function(batch, call) {
-  if (is.list(batch) && !is.data.frame(batch)) {
-    return(lapply(batch, wire_per_cell, "batch", call))
+  if (!is.list(batch) || is.data.frame(batch)) {
+    return(wire_per_cell(batch, "batch", call))
   }
-  wire_per_cell(batch, "batch", call)
+  if (!"cells" %in% names(batch) || !all(names(batch) %in% c("cells", "droplets"))) {
+    rule <- "`batch` as a list must hold `cells` and `droplets`; got %s."
+    abort_input(sprintf(rule, if (is.null(names(batch))) "no names" else toString(names(batch))), call)
+  }
+  lapply(batch, wire_per_cell, "batch", call)
 }
+
+batch_of <- function(batch, side) if (is.list(batch) && !is.data.frame(batch)) batch[[side]] else batch
 
 # The name of a column as it is, else one value per cell
 wire_per_cell <- function(x, argument, call) {
@@ -178,19 +191,46 @@ wire_per_cell <- function(x, argument, call) {
   wire_column(plain_column(x), argument, call)
 }
 
-wire_profile <- function(profile, call) {
+wire_profile <- function(profile, cells, call) {
   if (is.null(profile)) {
     return(NULL)
+  }
+  if (is.character(profile) && length(profile) == 1L) {
+    if (inherits(cells, "python.builtin.object")) {
+      return(profile) # a column of var, which the engine looks up
+    }
+    profile <- profile_column(profile, cells, call)
   }
   if (methods::is(profile, "DataFrame")) profile <- as.data.frame(profile)
   if (is.data.frame(profile)) {
     return(list(kind = "table", table = wire_frame(profile, call, rows = NULL)))
   }
   if (!is.numeric(profile) || length(dim(profile)) > 1L) {
-    rule <- "`profile` must be a result of ambient_profile() or a numeric vector named by gene; got %s."
+    rule <- paste(
+      "`profile` must be a result of ambient_profile(), a numeric vector named by gene or the name of a column of",
+      "rowData(cells); got %s."
+    )
     abort_input(sprintf(rule, class(profile)[[1L]]), call)
   }
   list(kind = "vector", values = wire_vector(as.double(profile)), genes = wire_names(names(profile)))
+}
+
+# A column of rowData(); of a matrix column the first
+profile_column <- function(name, cells, call) {
+  known <- character(0)
+  if (methods::is(cells, "SummarizedExperiment")) {
+    known <- colnames(SummarizedExperiment::rowData(cells))
+    if (name %in% known) {
+      values <- SummarizedExperiment::rowData(cells)[[name]]
+      if (is.matrix(values)) values <- values[, 1L]
+      return(stats::setNames(plain_column(values), rownames(cells)))
+    }
+  }
+  text <- sprintf(
+    "`profile` as text must be a column of rowData(cells); got '%s'. There %s.", name,
+    if (length(known)) paste("are:", paste(sprintf("`%s`", known), collapse = ", ")) else "are none"
+  )
+  abort_input(text, call)
 }
 
 wire_markers <- function(markers, call) {

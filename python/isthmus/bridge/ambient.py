@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import isthmus
+from isthmus.ambient.options import column_of_genes
 from isthmus.ambient.reading import whole
 from isthmus.bridge.answers import IN_R, answers, reworded
 from isthmus.bridge.counts import counts_of_r
@@ -55,7 +56,7 @@ def remove_ambient(
     fit = isthmus.remove_ambient(
         experiment_of_r(cells, "cells"),
         droplets=None if droplets is None else experiment_of_r(droplets, "droplets"),
-        profile=_profile(profile),
+        profile=_profile(profile, cells),
         batch=_labels(batch),
         labels=_labels(labels),
         markers=None if markers is None else _sets(markers),
@@ -75,7 +76,7 @@ def marker_exclusivity(fit: Any, cells: Wire, markers: Wire) -> dict[str, Any]:
 
 @answers
 def sensitivity(
-    fit: Any, cells: Wire, *, markers: Wire | None = None, rho: Any = None, **options: Any
+    fit: Any, cells: Wire, n: Any = 10, *, markers: Wire | None = None, rho: Any = None, seed: Any = 0
 ) -> dict[str, Any]:
     """The table of spreads as columns."""
     from isthmus.ambient import sensitivity as spread
@@ -83,9 +84,10 @@ def sensitivity(
     table = spread(
         fit,
         experiment_of_r(cells, "cells"),
+        n=as_number(n),
+        seed=as_number(seed),
         markers=None if markers is None else _sets(markers),
         rho=_share(rho),
-        **{name: as_number(value) for name, value in options.items()},
     )
     return as_columns(table)
 
@@ -115,9 +117,9 @@ def _labels(wire: Any) -> Any:
     return read_column(wire) if "kind" in wire else {name: _labels(item) for name, item in wire.items()}
 
 
-def _profile(wire: Any) -> Any:
-    if not isinstance(wire, Mapping):
-        return wire
+def _profile(wire: Any, cells: Wire) -> Any:
+    if wire is None or isinstance(wire, str):
+        return wire if wire is None else column_of_genes(wire, cells["counts"])
     if wire["kind"] == "table":
         return read_frame(wire["table"])
     values, genes = np.asarray(wire["values"], dtype=float).reshape(-1), read_names(wire.get("genes"))
