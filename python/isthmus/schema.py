@@ -252,6 +252,34 @@ MARKER_EXCLUSIVITY = {
     "denoised": Column("float64", "", "the same share of `denoised_mean`", "no counts"),
 }
 
+_GROUPS = {
+    "gene": _GENE,
+    "group1": Column("str", "", "first group of cells"),
+    "group2": Column("str", "", 'second group; "rest": all other cells'),
+}
+_SCALES = {
+    "scale1": Column("float64", "", "mean native frequency of the gene in the first group; sums to 1 over genes"),
+    "scale2": Column("float64", "", "the same in the second group"),
+}
+
+SCAR_VANILLA = _GROUPS | {
+    "proba_m1": Column("float64", "", "posterior probability that the first group's frequency is larger"),
+    "proba_m2": Column("float64", "", "1 - proba_m1"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_m1 / proba_m2), kept finite by 1e-8"),
+    **_SCALES,
+}
+
+SCAR_CHANGE = _GROUPS | {
+    "proba_de": Column("float64", "", "posterior probability of a log2 fold change beyond delta, up or down"),
+    "proba_not_de": Column("float64", "", "1 - proba_de"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_de / proba_not_de), kept finite by 1e-8"),
+    **_SCALES,
+    "lfc_mean": Column("float64", "log2", "posterior mean of the fold change, first over second group"),
+    "lfc_median": Column("float64", "log2", "its median"),
+    "lfc_std": Column("float64", "log2", "its standard deviation"),
+    "is_de": Column("bool", "", "called, with an expected share of false ones of at most fdr_target"),
+}
+
 SENSITIVITY = {
     "cell": _CELL,
     "rho": Column("float64", "", "rho of the fit", "no_counts"),
@@ -280,6 +308,8 @@ TABLES = {
     "ambient_epochs": AMBIENT_EPOCHS,
     "ambient_levels": AMBIENT_LEVELS,
     "marker_exclusivity": MARKER_EXCLUSIVITY,
+    "scar_vanilla": SCAR_VANILLA,
+    "scar_change": SCAR_CHANGE,
     "sensitivity": SENSITIVITY,
 }
 

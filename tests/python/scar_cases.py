@@ -19,12 +19,16 @@ def planted():
     rng = np.random.default_rng(5)
     base = rng.lognormal(0, 1, N_GENES)
     marker = np.array(["A", "B", ""])[np.minimum(np.arange(N_GENES) // (N_PLANTED // 2), 2)]
-    types = np.stack([np.where(np.isin(marker, ["", own]), base, 0) * np.where(marker == own, 3, 1) for own in "AB"])
+    for own in "AB":  # equal sums: the other genes have the same frequency in both types
+        base[marker == own] *= 0.2 * base[marker == ""].sum() / base[marker == own].sum()
+    types = np.stack([np.where(np.isin(marker, ["", own]), base, 0) for own in "AB"])
     types /= types.sum(axis=1, keepdims=True)
     profile = types.mean(axis=0) * np.exp(rng.normal(0, 0.5, N_GENES))
     profile /= profile.sum()
     label = np.arange(N_CELLS) % 2
-    native = rng.poisson(rng.lognormal(np.log(1500), 0.3, (N_CELLS, 1)) * types[label] * rng.gamma(4, 0.25, (N_CELLS, N_GENES)))
+    native = rng.poisson(
+        rng.lognormal(np.log(1500), 0.3, (N_CELLS, 1)) * types[label] * rng.gamma(4, 0.25, (N_CELLS, N_GENES))
+    )
     ambient = rng.poisson(rng.lognormal(np.log(200), 0.4, (N_CELLS, 1)) * profile)
     obs = pd.DataFrame(
         {"type": pd.Categorical(np.array(["A", "B"])[label]), "rho": ambient.sum(1) / (native + ambient).sum(1)},

@@ -95,6 +95,7 @@ def importance_weights(
 
     Boyeau et al. 2019, bioRxiv 794289: log w_i = logsumexp_a [log p(z_i) + log p(x_a | z_i) - log p(x_a)
     - logsumexp_b log q(z_i | x_b)], with a and b over anchor cells of the group, at most `max_cells` of them.
+    `truncation` caps weights at sqrt(n) times their mean (Ionides 2008, J. Comput. Graph. Stat. 17:295).
     """
     generator = np.random.default_rng([seed, 8])
     n = posterior.n_cells
@@ -105,7 +106,7 @@ def importance_weights(
     proposal = np.stack([log_normal(z, m, v) for m, v in zip(part.mean, part.variance, strict=True)], axis=1)
     weight = logsumexp(given - evidence, axis=1) + log_normal(z, 0.0, 1.0) - logsumexp(proposal, axis=1)
     if truncation:
-        weight = np.maximum(weight, logsumexp(weight) - np.log(len(weight)))
+        weight = np.minimum(weight, logsumexp(weight) - 0.5 * np.log(len(weight)))
     return np.asarray(np.exp(weight - logsumexp(weight)))
 
 

@@ -2,7 +2,7 @@
 
 Batch normalisation at its running moments is a linear map, so that the decoder is a few matrix products:
 
-    h = relu(norm(W h + b)) ...;  p = max(softplus(W_s h + b_s) - t, 0), scaled to sum to 1;  rho = (1 + tanh(w h + c)) / 2
+    h = relu(norm(W h + b)) ...;  p ~ max(softplus(W_s h + b_s) - t, 0), sums to 1;  rho = (1 + tanh(w h + c)) / 2
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ def read_options(likelihood: Any, sparsity: Any, given: Mapping[str, Any]) -> Ne
     _check_range("dropout_rate", given.get("dropout_rate", 0.0), 0.0, 1.0, "at least 0 and below 1", open_end=True)
     _check_range("sparsity", sparsity, 0.0, 1.0, "between 0 and 1")
     rate = given.get("learning_rate", 1e-3)
-    _check_range("learning_rate", rate, np.finfo(float).tiny, 1.0, "above 0 and at most 1")
-    plain = {name: int(value) if name in _WHOLE else value for name, value in given.items()}
+    _check_range("learning_rate", rate, 1e-300, 1.0, "above 0 and at most 1")
+    plain: dict[str, Any] = {name: int(value) if name in _WHOLE else value for name, value in given.items()}
     return NetworkOptions(likelihood=LIKELIHOODS[likelihood], sparsity=float(sparsity), **plain)
 
 

@@ -102,7 +102,9 @@ def remove_with_network(
         "network": training.options.as_dict(),
     }
     cluster_names, cluster = _clusters(labels, counts)
-    return _result(counts, profiles, model, split, rho, spread, umi, batch_names, batch, cluster_names, cluster, settings)
+    return _result(
+        counts, profiles, model, split, rho, spread, umi, batch_names, batch, cluster_names, cluster, settings
+    )
 
 
 def _refuse_too_few(umi: np.ndarray) -> None:

@@ -123,11 +123,11 @@ def encode_all(
 @contextmanager
 def _others_state(seed: int) -> Iterator[None]:
     """scvi-tools and Lightning draw from the global states of numpy and of `random` too."""
-    kept, kept_random = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    kept, kept_random = np.random.get_state(), random.getstate()
+    np.random.seed(seed % 2**32)
     random.seed(seed)
     try:
         yield
     finally:
-        np.random.set_state(kept)  # noqa: NPY002
+        np.random.set_state(kept)
         random.setstate(kept_random)

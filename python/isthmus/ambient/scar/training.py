@@ -177,7 +177,7 @@ def held_out_loss(network: Network, cells: Cells, held: np.ndarray, device: torc
     total = 0.0
     for rows in minibatches(held, 512):
         x, ambient = cells.minibatch(rows, device)
-        mean, variance = network.encode(x)
+        mean = network.encode(x)[0]
         p, rho, dropout = network.decode(mean)
         total += float(minus_log_likelihood(network, x, (1 - rho) * p + rho * ambient, dropout).double().sum())
     return total / len(held)
