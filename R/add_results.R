@@ -1,18 +1,27 @@
 #' Attach results to your own object
 #'
-#' Puts the columns of a fit's gene table and its coefficients, or the columns of
-#' a test, into `rowData(x)`. Rows are found by gene name; nothing else of `x`
-#' changes.
+#' Puts the columns of a GLM's gene table and its coefficients, or the columns of
+#' a test, into `rowData(x)`. Of a fit of [remove_ambient()] come the assays
+#' `denoised` and `denoised_mean`, what is known of each cell (`ambient_rho`,
+#' `ambient_rho_se`, `ambient_flag` and the UMI) in `colData(x)`, of each gene
+#' (`ambient_prob`, one column a batch where there are several; `ambient_observed`,
+#' `ambient_removed`, `ambient_share`) in `rowData(x)`, and the profile, the history
+#' and the settings in `metadata(x)$ambient`. Genes and cells are found by name;
+#' nothing else of `x` changes.
 #'
 #' The smoothed factors of a factor fit go into `colData(x)`, a column for each
 #' factor, and in a `SingleCellExperiment` also into `reducedDim(x, "factors")`.
 #' Columns of `x` are found by batch and time.
 #'
 #' @param x A `SummarizedExperiment` or `SingleCellExperiment`.
-#' @param fit A fit of [fit_glm()] or [fit_factors()], or a result of [test_glm()].
-#' @param prefix Put before each column name.
-#' @return `x` with more columns in its `rowData` or `colData`. Genes and time
-#'   points that the results do not have get `NA`.
+#' @param fit A fit of [fit_glm()], [fit_factors()] or [remove_ambient()], or a result
+#'   of [test_glm()].
+#' @param prefix Put before each column name; in front of a name that begins with it
+#'   already it is left out. `NULL`: `"ambient_"` for a fit of [remove_ambient()],
+#'   else `"isthmus_"`.
+#' @return `x` with more in it. Genes and time points that the results of a GLM or of a
+#'   factor fit do not have get `NA`; the genes and cells of `x` must be among those of
+#'   [remove_ambient()].
 #' @export
 #' @examples
 #' if (isthmus_available()) {
@@ -22,12 +31,16 @@
 #'   sce <- add_results(sce, test_glm(fit, "conditionB"), prefix = "condition_")
 #'   SummarizedExperiment::rowData(sce)$condition_padj
 #' }
-add_results <- function(x, fit, prefix = "isthmus_") {
+add_results <- function(x, fit, prefix = NULL) {
   call <- rlang::current_env()
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  if (is.null(prefix)) prefix <- if (inherits(fit, "isthmus_ambient")) "ambient_" else "isthmus_"
   check_text(prefix, "prefix", call)
+  if (inherits(fit, "isthmus_ambient")) {
+    return(add_ambient(x, fit, prefix, call))
+  }
   if (inherits(fit, "isthmus_factors")) {
     return(add_factors(x, fit, prefix, call))
   }
@@ -51,7 +64,10 @@ result_columns <- function(fit, call) {
     return(unclass(fit))
   }
   if (!inherits(fit, "isthmus_glm")) {
-    rule <- "`fit` must be a fit of fit_glm() or fit_factors(), or a result of test_glm(); got %s."
+    rule <- paste(
+      "`fit` must be a fit of fit_glm(), fit_factors() or remove_ambient(), or a result of test_glm();",
+      "got %s."
+    )
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))

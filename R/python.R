@@ -167,11 +167,20 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    kind <- if (inherits(fit, "isthmus_factors")) "FactorFit" else "GlmFit"
-    known <- call_engine("restore", lapply(fit$state, wire_state), kind, .call = call)
+    known <- call_engine("restore", wire_fit(fit), fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
+}
+
+fit_kind <- function(fit) {
+  kinds <- c(isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_ambient = "AmbientFit")
+  kinds[[intersect(class(fit), names(kinds))]]
+}
+
+wire_fit <- function(fit) {
+  state <- if (inherits(fit, "isthmus_ambient")) ambient_state(fit) else fit$state
+  lapply(state, wire_state)
 }
 
 # The newest few: an engine object holds the designs and the covariances.

@@ -8,21 +8,31 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
+from isthmus.ambient import AmbientFit, ambient_profile, remove_ambient
 from isthmus.data.design import design_matrix
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError, ReplicateWarning
+from isthmus.errors import (
+    ConvergenceWarning,
+    IdentifiabilityWarning,
+    InputError,
+    MissingDependencyError,
+    ReplicateWarning,
+)
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, pseudobulk, test_glm
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
 __all__ = [
+    "AmbientFit",
     "ConvergenceWarning",
     "FactorFit",
     "GlmFit",
+    "IdentifiabilityWarning",
     "InputError",
     "MissingDependencyError",
     "ReplicateWarning",
     "__version__",
+    "ambient_profile",
     "constraint_matrix",
     "design_matrix",
     "factor_news",
@@ -31,6 +41,7 @@ __all__ = [
     "forecast_factors",
     "load_fit",
     "pseudobulk",
+    "remove_ambient",
     "save_fit",
     "select_n_factors",
     "simulate_counts",

@@ -213,6 +213,112 @@ FORECAST_ERRORS = {
     "ratio": Column("float64", "", "rmse / rmse_ar1; below 1: better than the AR(1)"),
 }
 
+_CELL = Column("str", "", "cell name")
+
+AMBIENT_CELLS = {
+    "cell": _CELL,
+    "batch": _BATCH,
+    "rho": Column("float64", "", "share of the cell's counts that is ambient", "no_counts"),
+    "rho_se": Column(
+        "float64",
+        "",
+        "standard error: Fisher information x overdispersion, joined with that of the level",
+        "no_counts; level_unidentified; `rho` given per cell",
+    ),
+    "observed_umi": Column("float64", "counts", "counts of the cell"),
+    "ambient_umi": Column("float64", "counts", "expected ambient counts: observed - denoised_mean"),
+    "denoised_umi": Column("float64", "counts", "counts of the cell in `denoised`"),
+    "flag": Column("str", "", "first that applies: no_counts, level_unidentified, at_bound, ok"),
+}
+
+AMBIENT_GENES = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "ambient_prob": Column("float64", "", "probability of the gene in the ambient profile; sums to 1 over genes"),
+    "observed": Column("float64", "counts", "counts in the cells of the batch"),
+    "removed": Column("float64", "counts", "of these, expected ambient: observed - denoised_mean"),
+    "ambient_share": Column("float64", "", "removed / observed", "no counts observed"),
+}
+
+AMBIENT_PROFILE = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "prob": Column("float64", "", "probability of the gene in an ambient count; sums to 1 over genes in each batch"),
+    "count": Column(
+        "float64",
+        "counts",
+        "counts in the droplets used; expected ones where a profile was given",
+        "given without counts",
+    ),
+    "n_empty": Column("int32", "", "droplets used; 0 where the profile was given or is the average of the cells"),
+}
+
+AMBIENT_HISTORY = {
+    "iteration": Column("int32", "", "EM step; 0 is the start"),
+    "log_likelihood": Column("float64", "natural log", "multinomial log-likelihood without its constant"),
+}
+
+AMBIENT_EPOCHS = {
+    "epoch": Column("int32", "", "pass over the training cells; 1, 2, ..."),
+    "loss": Column("float64", "natural log", "reconstruction + weight x kl; the weight rises to 1 over 400 epochs"),
+    "reconstruction": Column(
+        "float64", "natural log", "mean over cells of -log p(x | z), without terms that no parameter enters"
+    ),
+    "kl": Column("float64", "natural log", "mean over cells of the divergence of q(z | x) from Normal(0, 1)"),
+}
+
+AMBIENT_LEVELS = {
+    "cluster": Column("str", "", "cluster of cells, as labelled or numbered from the largest"),
+    "batch": _BATCH,
+    "level": Column("float64", "", "UMI-weighted mean of rho in these cells"),
+    "level_se": Column("float64", "", "its standard error; 0 where `rho` was given", "under 20 anchor genes"),
+    "n_anchors": Column("int32", "", "genes that the level came from; 0 where `rho` was given"),
+}
+
+MARKER_EXCLUSIVITY = {
+    "set": Column("str", "", "name of the marker set"),
+    "cluster": Column("str", "", "cluster that the set belongs to"),
+    "n_genes": Column("int32", "", "genes in the set"),
+    "observed": Column("float64", "", "share of the set's counts that lies in other clusters", "no counts"),
+    "denoised": Column("float64", "", "the same share of `denoised_mean`", "no counts"),
+}
+
+_GROUPS = {
+    "gene": _GENE,
+    "group1": Column("str", "", "first group of cells"),
+    "group2": Column("str", "", 'second group; "rest": all other cells'),
+}
+_SCALES = {
+    "scale1": Column("float64", "", "mean native frequency of the gene in the first group; sums to 1 over genes"),
+    "scale2": Column("float64", "", "the same in the second group"),
+}
+
+SCAR_VANILLA = _GROUPS | {
+    "proba_m1": Column("float64", "", "posterior probability that the first group's frequency is larger"),
+    "proba_m2": Column("float64", "", "1 - proba_m1"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_m1 / proba_m2), kept finite by 1e-8"),
+    **_SCALES,
+}
+
+SCAR_CHANGE = _GROUPS | {
+    "proba_de": Column("float64", "", "posterior probability of a log2 fold change beyond delta, up or down"),
+    "proba_not_de": Column("float64", "", "1 - proba_de"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_de / proba_not_de), kept finite by 1e-8"),
+    **_SCALES,
+    "lfc_mean": Column("float64", "log2", "posterior mean of the fold change, first over second group"),
+    "lfc_median": Column("float64", "log2", "its median"),
+    "lfc_std": Column("float64", "log2", "its standard deviation"),
+    "is_de": Column("bool", "", "called, with an expected share of false ones of at most fdr_target"),
+}
+
+SENSITIVITY = {
+    "cell": _CELL,
+    "rho": Column("float64", "", "rho of the fit", "no_counts"),
+    "rho_sd": Column("float64", "", "standard deviation of rho over the fits with drawn profiles", "no_counts"),
+    "removed": Column("float64", "counts", "ambient_umi of the fit"),
+    "removed_sd": Column("float64", "counts", "standard deviation of ambient_umi over these fits"),
+}
+
 TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
@@ -228,6 +334,16 @@ TABLES = {
     "n_factors": N_FACTORS,
     "diagnostics": DIAGNOSTICS,
     "forecast_errors": FORECAST_ERRORS,
+    "ambient_cells": AMBIENT_CELLS,
+    "ambient_genes": AMBIENT_GENES,
+    "ambient_profile": AMBIENT_PROFILE,
+    "ambient_history": AMBIENT_HISTORY,
+    "ambient_epochs": AMBIENT_EPOCHS,
+    "ambient_levels": AMBIENT_LEVELS,
+    "marker_exclusivity": MARKER_EXCLUSIVITY,
+    "scar_vanilla": SCAR_VANILLA,
+    "scar_change": SCAR_CHANGE,
+    "sensitivity": SENSITIVITY,
 }
 
 

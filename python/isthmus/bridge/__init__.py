@@ -12,6 +12,14 @@ ours travel as values. All others pass through: reticulate 1.28 delivers about o
 
 from __future__ import annotations
 
+from isthmus.bridge.ambient import (
+    ambient_profile,
+    droplet_umi,
+    marker_exclusivity,
+    remove_ambient,
+    sensitivity,
+    simulate_ambient,
+)
 from isthmus.bridge.factors import (
     diagnostics,
     evaluate_forecasts,
@@ -53,6 +61,7 @@ from isthmus.bridge.glm import (
 )
 
 __all__ = [
+    "ambient_profile",
     "cell_columns",
     "check",
     "check_design",
@@ -60,6 +69,7 @@ __all__ = [
     "constraint_matrix",
     "covariance",
     "diagnostics",
+    "droplet_umi",
     "evaluate_forecasts",
     "factor_news",
     "fit_factors",
@@ -69,16 +79,20 @@ __all__ = [
     "info",
     "known_levels",
     "load_fit",
+    "marker_exclusivity",
     "match_cells",
     "panel_labels",
     "predict",
     "proposed_constraints",
     "pseudobulk",
+    "remove_ambient",
     "residuals",
     "restore",
     "save_fit",
     "select_n_factors",
+    "sensitivity",
     "series_values",
+    "simulate_ambient",
     "simulate_counts",
     "simulate_panel",
     "spin",

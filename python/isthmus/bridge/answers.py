@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from isthmus import messages
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError, ReplicateWarning
+from isthmus.errors import (
+    ConvergenceWarning,
+    IdentifiabilityWarning,
+    InputError,
+    MissingDependencyError,
+    ReplicateWarning,
+)
 
 Answer = dict[str, Any]
 
@@ -58,6 +64,7 @@ TRANSPOSED_IN_R = (
 
 _WARNINGS: dict[type[Warning], str] = {
     ConvergenceWarning: "isthmus_convergence_warning",
+    IdentifiabilityWarning: "isthmus_identifiability_warning",
     ReplicateWarning: "isthmus_replicate_warning",
 }
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from isthmus.bridge.plain import as_columns, as_plain
 from isthmus.data.design import Design
 from isthmus.glm.result import GlmFit
@@ -43,4 +45,26 @@ def _factor_facts(fit: Any) -> dict[str, Any]:
     }
 
 
-_FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {"GlmFit": _glm_facts, "FactorFit": _factor_facts}
+def _ambient_facts(fit: Any) -> dict[str, Any]:
+    known = fit.rho[np.isfinite(fit.rho)]
+    flags, counts = np.unique(fit.flag.astype(str), return_counts=True)
+    return {
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "method": fit.settings["method"],
+        "profile": fit.settings["profile"],
+        "rho": np.quantile(known, [0.05, 0.5, 0.95]) if len(known) else np.full(3, np.nan),
+        "observed": float(fit.observed_umi.sum()),
+        "denoised": float(fit.denoised.sum(dtype=np.float64)),
+        "flags": [str(flag) for flag in flags],
+        "flag_counts": counts.astype(float),
+        "seed": as_plain(fit.settings["seed"]),
+    }
+
+
+_FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "GlmFit": _glm_facts,
+    "FactorFit": _factor_facts,
+    "AmbientFit": _ambient_facts,
+}
