@@ -182,6 +182,20 @@ N_FACTORS = {
     "selected": Column("bool", "", "the best number by this criterion"),
 }
 
+INTERACTION_HISTORY = {
+    "fold": Column("int32", "", "1, 2, ...: the model that holds this fold out"),
+    "epoch": Column("int32", "", "1, 2, ..."),
+    "train_loss": Column(
+        "float64", "squares of the data", "half the squared error of a receiver, with dropout, without penalties"
+    ),
+    "validation_loss": Column(
+        "float64",
+        "squares of the data",
+        "half the squared error of a receiver left aside to decide when to stop",
+        "early_stopping=False",
+    ),
+}
+
 TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
@@ -195,6 +209,7 @@ TABLES = {
     "decomposition": DECOMPOSITION,
     "news": NEWS,
     "n_factors": N_FACTORS,
+    "interaction_history": INTERACTION_HISTORY,
 }
 
 
