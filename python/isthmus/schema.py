@@ -196,6 +196,23 @@ INTERACTION_HISTORY = {
     ),
 }
 
+CONTRIBUTIONS = {
+    "cell": Column("str", "", "name of the receiver"),
+    "sample": Column("str", "", "its sample"),
+    "receiver": Column("str", "", "its type"),
+    "x": Column("float64", "unit of the coordinates", "its place"),
+    "y": Column("float64", "unit of the coordinates", "its place"),
+    "z": Column("float64", "unit of the coordinates", "its place", "two dimensions"),
+    "sender": Column("str", "", 'whose share: neighbours of this type, or "all"'),
+    "gene": Column("str", "", "which gene", "the root of the mean square over genes"),
+    "contribution": Column(
+        "float64",
+        "unit of the data",
+        "the full prediction minus the one without these neighbours",
+        "the cell's type has no training cells",
+    ),
+}
+
 TABLES = {
     "coefficients": GLM_COEFFICIENTS,
     "genes": GLM_GENES,
@@ -210,6 +227,7 @@ TABLES = {
     "news": NEWS,
     "n_factors": N_FACTORS,
     "interaction_history": INTERACTION_HISTORY,
+    "contributions": CONTRIBUTIONS,
 }
 
 
