@@ -2,13 +2,29 @@
 
 from isthmus.plotting.factors import factor_ribbons, fitted_observed, loading_heatmap, news_bars, scree
 from isthmus.plotting.glm import mean_dispersion, volcano
+from isthmus.plotting.interaction import (
+    attention_distance,
+    contribution_map,
+    explained_variance_bars,
+    gene_head_heatmap,
+    interaction_graph,
+    length_scale_intervals,
+    sender_receiver_tiles,
+)
 
 __all__ = [
+    "attention_distance",
+    "contribution_map",
+    "explained_variance_bars",
     "factor_ribbons",
     "fitted_observed",
+    "gene_head_heatmap",
+    "interaction_graph",
+    "length_scale_intervals",
     "loading_heatmap",
     "mean_dispersion",
     "news_bars",
     "scree",
+    "sender_receiver_tiles",
     "volcano",
 ]
