@@ -87,6 +87,8 @@ class BlockMoments:
         ``(n_blocks, n_genes)`` sums of (y - m)^2, e, e^2.
     shift, cross, shift_squared
         ``(n_variants, n_blocks, n_genes)`` sums of Delta, e Delta, Delta^2.
+    varies
+        ``(n_genes,)`` bool: whether the receivers' expression differs at all.
     variants
         The order of the variants.
     """
@@ -101,6 +103,7 @@ class BlockMoments:
     shift: np.ndarray
     cross: np.ndarray
     shift_squared: np.ndarray
+    varies: np.ndarray
     variants: Variants
 
     def squared_error(self, variant: int) -> np.ndarray:
@@ -166,7 +169,12 @@ def _accumulate(fit: InteractionFit) -> Iterator[BlockMoments]:
     stratum_of_block[fit.folds.block] = stratum_codes(fit)
     for receiver, one in enumerate(sums):
         if one.n.any():
-            yield one.finish(receiver, stratum_of_block, variants)
+            yield one.finish(receiver, stratum_of_block, _varies(fit, receiver), variants)
+
+
+def _varies(fit: InteractionFit, receiver: int) -> np.ndarray:
+    rows = fit.expression[np.flatnonzero(fit.type_codes == receiver)]
+    return np.asarray(rows.max(axis=0).toarray() != rows.min(axis=0).toarray()).ravel()
 
 
 class _Sums:
@@ -194,7 +202,9 @@ class _Sums:
             for place, values in enumerate((added, error * added, added**2)):
                 self.by_variant[place, variant, present] += gather @ values
 
-    def finish(self, receiver: int, stratum_of_block: np.ndarray, variants: Variants) -> BlockMoments:
+    def finish(
+        self, receiver: int, stratum_of_block: np.ndarray, varies: np.ndarray, variants: Variants
+    ) -> BlockMoments:
         held = np.flatnonzero(self.n)
         around_mean, error, error_squared = self.plain[:, held]
         shift, cross, shift_squared = self.by_variant[:, :, held]
@@ -209,5 +219,6 @@ class _Sums:
             shift,
             cross,
             shift_squared,
+            varies,
             variants,
         )
