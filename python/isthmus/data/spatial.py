@@ -102,7 +102,7 @@ def read_tissue(
     >>> tissue.types, tissue.type_codes.tolist()
     (('a', 'b'), [0, 1, 1])
     """
-    counts = read_matrix(data, layer=layer)
+    counts = data if isinstance(data, Counts) else read_matrix(data, layer=layer)
     _check_finite(counts)
     _check_unique(counts.cell_names)
     type_codes, types = labels_per_cell(labels, counts, "labels")
