@@ -148,7 +148,7 @@ def interaction_graph(matrix: pd.DataFrame, *, min_genes: int = 1, ax: Axes | No
         start, end = np.array(place[row.sender]), np.array(place[row.receiver])
         bend = "arc3,rad=0.15"
         if loop:  # away from the circle and back
-            start, end, bend = start + _aside(start, 0.08), start - _aside(start, 0.08), "arc3,rad=-1.6"
+            start, end, bend = 1.08 * start + _aside(start), 1.08 * start - _aside(start), "arc3,rad=-2.4"
         axes.add_patch(
             FancyArrowPatch(
                 tuple(start),
@@ -157,16 +157,18 @@ def interaction_graph(matrix: pd.DataFrame, *, min_genes: int = 1, ax: Axes | No
                 arrowstyle="-|>",
                 mutation_scale=14,
                 lw=0.8 + 4 * row.n_genes / most,
-                shrinkA=6 if loop else 14,
-                shrinkB=6 if loop else 14,
+                shrinkA=0 if loop else 14,
+                shrinkB=0 if loop else 14,
                 color="steelblue",
                 alpha=0.8,
             )
         )
+    loops = set(shown["sender"][shown["sender"] == shown["receiver"]])
     for name, (x, y) in place.items():
         axes.plot(x, y, "o", ms=12, color="0.85", mec="0.4", zorder=3)
-        axes.annotate(name, (1.22 * x, 1.22 * y), ha="center", va="center")
-    axes.set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.5), aspect="equal")
+        away = 1.6 if name in loops else 1.22
+        axes.annotate(name, (away * x, away * y), ha="center", va="center")
+    axes.set(xlim=(-2, 2), ylim=(-1.8, 1.8), aspect="equal")
     axes.set_axis_off()
     return axes
 
@@ -291,6 +293,6 @@ def _top(values: np.ndarray) -> float:
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
 
 
-def _aside(place: np.ndarray, length: float) -> np.ndarray:
-    """A step of `length` along the circle."""
-    return length * np.array([-place[1], place[0]])
+def _aside(place: np.ndarray) -> np.ndarray:
+    """A small step along the circle."""
+    return 0.1 * np.array([-place[1], place[0]])
