@@ -79,7 +79,7 @@ def test_attention_against_distance():
             "sender": ["B", "B", "C", "C", "A", "A"],
             "head": "1",
             "distance": [1.0, 2.0] * 3,
-            "attention": [0.5, 0.2, 0.1, 0.1, 0.3, 0.2],
+            "weight": [0.5, 0.2, 0.1, 0.1, 0.3, 0.2],
         }
     )
     axes = plotting.attention_distance(table, "A")

@@ -188,7 +188,7 @@ def attention_distance(
     Examples
     --------
     >>> import pandas as pd
-    >>> rows = {"receiver": "A", "sender": "B", "head": "all", "distance": [1.0, 2.0], "attention": [0.3, 0.1]}
+    >>> rows = {"receiver": "A", "sender": "B", "head": "all", "distance": [1.0, 2.0], "weight": [0.3, 0.1]}
     >>> attention_distance(pd.DataFrame(rows)).get_title()
     'receiver A, head all'
     """
@@ -197,7 +197,7 @@ def attention_distance(
     rows = table[table["receiver"] == receiver]
     head = _one_of(rows["head"], head, "head")
     for sender, line in rows[rows["head"] == head].groupby("sender", sort=False):
-        axes.plot(line["distance"], line["attention"], marker=".", lw=1, label=str(sender))
+        axes.plot(line["distance"], line["weight"], marker=".", lw=1, label=str(sender))
     axes.set_xlabel("distance")
     axes.set_ylabel("attention")
     axes.set_ylim(bottom=0)
