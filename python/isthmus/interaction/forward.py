@@ -155,6 +155,19 @@ def held_out_attention(fit: InteractionFit, chunk: int = 1024) -> Iterator[Atten
         yield from (network.attention(indices) for indices in network.chunks(predicted_cells(fit, fold), chunk))
 
 
+def neighbor_values(fit: InteractionFit, fold: int, cells: np.ndarray) -> np.ndarray:
+    """``(n, n_heads, d)``: values of `cells` as neighbours, after each head's output matrix."""
+    w = {name: value[fold] for name, value in fit.weights.items()}
+    out = np.empty((len(cells), fit.n_heads, w["head_out"].shape[2]), dtype=np.float32)
+    expression = Rows(fit.expression, dense=False)
+    for start in range(0, len(cells), _EMBED_ROWS):
+        block = slice(start, start + _EMBED_ROWS)
+        inner = _res_net_mlp(w, "key_mlp", _res_net_mlp(w, "cell_mlp", expression(cells[block])))
+        values = (inner @ w["value_weight"]).reshape(len(inner), fit.n_heads, -1)
+        out[block] = np.einsum("nhv,hvd->nhd", values, w["head_out"])
+    return out
+
+
 def predicted_cells(fit: InteractionFit, fold: int) -> np.ndarray:
     """Rows of the cells that the model of a fold predicts: those it held out whose type has a mean."""
     known = ~np.isnan(fit.means[fold]).all(axis=1)
