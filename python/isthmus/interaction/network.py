@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from isthmus.interaction.lookup import rows_of, weighted_sum
+
 NORM_EPS = 1e-5
 
 
@@ -145,9 +147,9 @@ class NeighborAttention(nn.Module):
         table = self._score_table(batch, query, keys, embedded)
         present = batch.present if keep is None else batch.present & keep
         attention = self._attention(batch, table, present)
-        mixed = self._mix(attention, values, batch.pair_neighbor)
+        mixed = weighted_sum(attention[:, :, :-1], values, batch.pair_neighbor)
         parts = torch.bmm(mixed.transpose(0, 1), self.head_out).sum(0)
-        x = functional.embedding(batch.types, residual) + parts
+        x = rows_of(residual, batch.types) + parts
         if s.n_covariates:
             x = x + batch.covariates @ self.covariate_weight
         normed = functional.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, NORM_EPS)
@@ -156,29 +158,18 @@ class NeighborAttention(nn.Module):
     def _score_table(self, batch: Batch, query: Tensor, keys: Tensor, embedded: Tensor) -> Tensor:
         """``(m, 2 h)``: score at distance 0, then decay per unit of distance, of each combination."""
         c, j = batch.combination_type, batch.combination_neighbor
-        wanted, offered = functional.embedding(c, query.flatten(1)), functional.embedding(j, keys.flatten(1))
+        wanted, offered = rows_of(query.flatten(1), c), rows_of(keys.flatten(1), j)
         score = (wanted * offered).view(-1, *keys.shape[1:]).sum(-1)
         cell, kind = embedded @ self.kernel_cell, self.type_embedding @ self.kernel_type + self.kernel_bias
-        hidden = functional.relu(functional.embedding(j, cell) + functional.embedding(c, kind))
+        hidden = functional.relu(rows_of(cell, j) + rows_of(kind, c))
         decay = functional.softplus(hidden @ self.kernel_out + self.kernel_out_bias + self.kernel_offset)
         return torch.cat([score / self.sizes.key_size**0.5, decay], dim=1)
 
     def _attention(self, batch: Batch, table: Tensor, present: Tensor) -> Tensor:
         """``(n, h, k + 1)``, the empty slot last."""
         h = self.sizes.n_heads
-        looked_up = functional.embedding(batch.pair_combination, table)
+        looked_up = rows_of(table, batch.pair_combination)
         score = looked_up[..., :h] - looked_up[..., h:] * batch.distance[..., None]
         score = score.masked_fill(~present[..., None], -torch.inf).transpose(1, 2)
         empty = score.new_full((*score.shape[:2], 1), self.empty_score)
         return torch.softmax(torch.cat([score, empty], dim=2), dim=2)
-
-    def _mix(self, attention: Tensor, values: Tensor, pair_neighbor: Tensor) -> Tensor:
-        """``(n, h, value_size)``: values of the neighbours, weighted by attention and added up."""
-        n, k = pair_neighbor.shape
-        h, size = values.shape[1:]
-        rows = pair_neighbor[:, None, :] * h + torch.arange(h, device=values.device)[None, :, None]
-        weights = attention[:, :, :k].reshape(n * h, k)
-        mixed = functional.embedding_bag(
-            rows.reshape(n * h, k), values.reshape(-1, size), mode="sum", per_sample_weights=weights
-        )
-        return mixed.view(n, h, size)
