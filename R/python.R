@@ -166,11 +166,15 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    kind <- if (inherits(fit, "isthmus_factors")) "FactorFit" else "GlmFit"
-    known <- call_engine("restore", lapply(fit$state, wire_state), kind, .call = call)
+    known <- call_engine("restore", lapply(fit$state, wire_state), fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
+}
+
+fit_kind <- function(fit) {
+  kinds <- c(isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_interactions = "InteractionFit")
+  kinds[[intersect(class(fit), names(kinds))]]
 }
 
 # The newest few: an engine object holds the designs and the covariances.

@@ -21,7 +21,8 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   if (!inherits(fit, "isthmus_fit")) {
-    abort_input(sprintf("`fit` must be a fit of fit_glm() or fit_factors(); got %s.", class(fit)[[1L]]), call)
+    rule <- "`fit` must be a fit of fit_glm(), fit_factors() or fit_interactions(); got %s."
+    abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   check_text(path, "path", call)
   # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
@@ -43,6 +44,9 @@ load_fit <- function(path) {
   kept <- if (length(own)) unserialize(own) else list()
   if (identical(loaded$facts$kind, "FactorFit")) {
     return(new_factor_fit(loaded, kept$labels, kept$call))
+  }
+  if (identical(loaded$facts$kind, "InteractionFit")) {
+    return(new_interaction_fit(loaded, kept$call))
   }
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
 }
