@@ -14,6 +14,7 @@ from scipy import sparse
 
 from isthmus.data.columns import labels_per_cell, per_cell
 from isthmus.data.counts import Counts, cell_order, read_matrix
+from isthmus.data.covariates import Encoding, encode
 from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.messages import tell
@@ -37,8 +38,8 @@ class Tissue:
         ``(n_cells, 2 or 3)`` float64, in the user's unit.
     covariates
         ``(n_cells, n_covariates)`` float32: numbers standardised, categories as indicators of all levels but the first.
-    covariate_names
-        One per column of `covariates`.
+    encodings
+        How the covariates were encoded.
     radii
         ``(n_cells,)`` float64 in the unit of the coordinates, or None.
     """
@@ -52,7 +53,7 @@ class Tissue:
     sample_codes: np.ndarray
     coordinates: np.ndarray
     covariates: np.ndarray
-    covariate_names: tuple[str, ...]
+    encodings: list[Encoding]
     radii: np.ndarray | None
 
     @property
@@ -70,13 +71,14 @@ def read_tissue(
     layer: str | None = None,
     covariates: Any = None,
     cell_radius: Any = None,
+    encodings: list[Encoding] | None = None,
 ) -> Tissue:
     """Read cells in space.
 
     Parameters
     ----------
     data
-        AnnData, DataFrame, ndarray or sparse matrix, cells x genes; normalised values.
+        AnnData, DataFrame, ndarray or sparse matrix, cells x genes, normalised values; or Counts that were read.
     labels
         Cell types: a column of ``obs`` or one per cell.
     coordinates
@@ -89,12 +91,14 @@ def read_tissue(
         Columns of ``obs``, or a DataFrame with one row per cell.
     cell_radius
         Column or one number per cell, or one for all, in the unit of the coordinates.
+    encodings
+        How the covariates of earlier cells were encoded.
 
     Raises
     ------
     InputError
         Missing or infinite values; labels, coordinates, covariates or radii that do not fit the cells or are missing;
-        one type only; cell names that are not unique.
+        cell names that are not unique.
 
     Examples
     --------
@@ -106,11 +110,9 @@ def read_tissue(
     _check_finite(counts)
     _check_unique(counts.cell_names)
     type_codes, types = labels_per_cell(labels, counts, "labels")
-    if sample is None:
-        sample_codes, samples = np.zeros(counts.n_cells, dtype=np.int32), ("all",)
-    else:
-        sample_codes, samples = labels_per_cell(sample, counts, "sample")
-    matrix, names = _covariates(covariates, counts)
+    everyone: Any = np.full(counts.n_cells, "all")
+    sample_codes, samples = labels_per_cell(everyone if sample is None else sample, counts, "sample")
+    matrix, encodings = encode(covariates, counts, encodings)
     return Tissue(
         expression=_own(counts.matrix),
         genes=tuple(map(str, counts.gene_names)),
@@ -121,7 +123,7 @@ def read_tissue(
         sample_codes=sample_codes,
         coordinates=_coordinates(coordinates, data, counts),
         covariates=matrix,
-        covariate_names=names,
+        encodings=encodings,
         radii=_radii(cell_radius, counts),
     )
 
@@ -182,8 +184,8 @@ def _coordinates(given: Any, data: Any, counts: Counts) -> np.ndarray:
         raise InputError(msg) from None
     if values.ndim != 2 or values.shape[0] != counts.n_cells or values.shape[1] not in (2, 3):
         msg = (
-            f"`coordinates` must be cells x 2 or 3 (n_cells = {counts.n_cells}); got shape {values.shape}. Pass one row "
-            "per cell."
+            f"`coordinates` must be cells x 2 or 3 (n_cells = {counts.n_cells}); got shape {values.shape}. Pass one "
+            "row per cell."
         )
         raise InputError(msg)
     bad = ~np.isfinite(values).all(axis=1)
@@ -228,53 +230,3 @@ def _numbers(values: pd.Series, argument: str) -> np.ndarray:
         msg = f"`{argument}` must hold numbers; got values of type {values.dtype}."
         raise InputError(msg)
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-# ---- covariates ---------------------------------------------------------------------------------------------------
-
-
-def _covariates(given: Any, counts: Counts) -> tuple[np.ndarray, tuple[str, ...]]:
-    columns: list[np.ndarray] = []
-    names: list[str] = []
-    for name, values in _covariate_columns(given, counts):
-        if values.isna().any():
-            bad = cells_where(values.isna().to_numpy(), counts.cell_names)
-            msg = f"`covariates` must not be missing; got {bad} without '{name}'. Drop those cells."
-            raise InputError(msg)
-        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        added = _standardised(name, values) if numeric else _indicators(name, values)
-        names += [label for label, _ in added]
-        columns += [column for _, column in added]
-    if not columns:
-        return np.zeros((counts.n_cells, 0), dtype=np.float32), ()
-    return np.column_stack(columns).astype(np.float32), tuple(names)
-
-
-def _covariate_columns(given: Any, counts: Counts) -> list[tuple[str, pd.Series]]:
-    if given is None:
-        return []
-    if isinstance(given, pd.DataFrame):
-        if len(given) != counts.n_cells:
-            msg = f"`covariates` must have one row per cell (n_cells = {counts.n_cells}); got {len(given)} rows."
-            raise InputError(msg)
-        ordered = given.iloc[cell_order(given.index, counts.cell_names, argument="covariates")]
-        return [(str(name), column.reset_index(drop=True)) for name, column in ordered.items()]
-    names = [given] if isinstance(given, str) else list(given)
-    if not all(isinstance(name, str) for name in names):
-        msg = f"`covariates` must name columns of the cells' data or be a DataFrame; got {given!r:.60}."
-        raise InputError(msg)
-    return [(name, per_cell(name, counts, "covariates")) for name in names]
-
-
-def _standardised(name: str, values: pd.Series) -> list[tuple[str, np.ndarray]]:
-    numbers = values.to_numpy(dtype=np.float64)
-    sd = numbers.std()
-    if not np.isfinite(sd):
-        msg = f"`covariates` must be finite; '{name}' is not. Drop those cells."
-        raise InputError(msg)
-    return [] if sd == 0 else [(name, (numbers - numbers.mean()) / sd)]
-
-
-def _indicators(name: str, values: pd.Series) -> list[tuple[str, np.ndarray]]:
-    codes, levels = pd.factorize(values, sort=True)
-    return [(f"{name}={level}", (codes == i).astype(np.float64)) for i, level in enumerate(levels) if i > 0]

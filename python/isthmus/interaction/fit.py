@@ -49,6 +49,104 @@ def fit_interactions(
     cell_radius: Any = None,
     **network_options: Any,
 ) -> InteractionFit:
+    """Fit a neighbour cross-attention model: how far do its neighbours explain a cell, beyond its type?
+
+    For receiver i of type c with neighbours j at distances d_ij, head h::
+
+        score_ijh = <query_ch, key_jh> / sqrt(key size) - decay_cjh d_ij / unit
+        a_ijh     = softmax over the neighbours and a slot "nobody" of fixed score and value 0
+        y_i       = mean_c + W LayerNorm(query_c + covariates_i + sum_h sum_j a_ijh value_jh O_h) + noise
+
+    Queries come from the receiver's type, keys, values and decay rates (always positive) from the neighbour's
+    expression. The method is that of the AMICI preprint (doi 10.1101/2025.09.22.677860; a provisional patent
+    application, US 63/884,704, covers that manuscript's subject), written from its description; cross-fitting in
+    space, samples and tests on held-out cells are ours:
+
+    1. Neighbours are found within samples, `n_neighbors` at most.
+    2. Each sample is cut into square blocks; `folds` are runs of neighbouring blocks.
+    3. For each fold a network is trained on the other cells, without those that have a held-out neighbour (the guard
+       band): nothing of a held-out cell's expression reaches the network that predicts it.
+    4. Training minimises half the squared error (and penalties) with Adam. A tenth of the training cells, in groups of
+       neighbours, decides when to stop; the epoch that suited them best is kept.
+
+    Parameters
+    ----------
+    data
+        AnnData, DataFrame, ndarray or sparse matrix, cells x genes. Normalised values (counts / size factor, then
+        log1p) or intensities: genes count by their variance, depth is not modelled.
+    labels
+        Cell types: a column of ``obs``, or one label per cell.
+    coordinates
+        Key of ``obsm``, the names of two or three columns of ``obs``, or an array or DataFrame, cells x 2 or 3.
+    sample
+        Column or one label per cell: sections, images. Neighbours never lie in another sample. None: one sample.
+    layer
+        AnnData layer to use instead of ``X``.
+    n_neighbors, radius
+        The nearest k cells, those farther than `radius` left out (unit of the coordinates; None: none is too far).
+    same_type_neighbors
+        Whether cells of the receiver's type are among its neighbours. Without them, autocorrelation within a type
+        cannot pass for interaction.
+    n_heads, head_size
+        Attention heads and their size. More heads tell more kinds of influence apart.
+    folds
+        Number of folds. 1: one network, trained on all cells; its results say ``set = "train"`` and are no evidence.
+    block_size
+        Side of a block, unit of the coordinates; blocks are the units of the block test and should be longer than the
+        reach of a neighbourhood. "auto": 2.5 times the median distance to the farthest neighbour, down to once that
+        where it takes to have 20 blocks.
+    max_epochs
+        None: so many that training takes about 1,500 steps, 400 at most.
+    early_stopping
+        False: all training cells train, and the last epoch is kept.
+    batch_size
+        Receivers of a training step.
+    lr
+        Learning rate of Adam.
+    accelerator
+        "auto", "cpu" or "gpu" (CUDA).
+    seed
+        Same seed, same numbers, whatever the number of threads (a CPU fit uses one). Global generators stay as they
+        were.
+    progress
+        None: shown in terminals and notebooks.
+    covariates
+        Columns of ``obs``, or a DataFrame: what else shifts a receiver (batch, depth); their linear effect joins the
+        query.
+    cell_radius
+        Column, one number per cell, or one for all: distances are then between surfaces, 0 at least.
+    **network_options
+        See `isthmus.interaction.options.NetworkOptions`: embedding_size, embedding_hidden, query_size, query_hidden,
+        type_size, key_size, value_size, kernel_hidden; empty_score, kernel_offset, distance_unit; neighbor_dropout,
+        attention_penalty (with attention_penalty_epochs and attention_penalty_schedule), value_l1; gene_scale,
+        patience, validation_share, group_size.
+
+    Returns
+    -------
+    InteractionFit
+        Keeps the expression in float32, which every test needs. ``table("history")`` says how training went.
+
+    Raises
+    ------
+    InputError
+        Rules above that are broken: labels, places or samples that are missing or do not fit; values that are missing
+        or infinite; cell names that are not unique; one cell type without `same_type_neighbors`; more folds than
+        blocks; a fold that leaves no cell to train on.
+    MissingDependencyError
+        torch is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> places, kinds = rng.uniform(0, 100, (300, 2)), rng.choice(["a", "b"], 300)
+    >>> fit = fit_interactions(
+    ...     rng.poisson(1.0, (300, 5)), labels=kinds, coordinates=places, n_neighbors=5, folds=2, max_epochs=2
+    ... )
+    >>> fit.set, fit.predict().shape, fit.table("history").columns.tolist()
+    ('held-out', (300, 5), ['fold', 'epoch', 'train_loss', 'validation_loss'])
+    """
+    checks.require_torch()
     tissue = read_tissue(
         data,
         labels=labels,
@@ -100,15 +198,7 @@ class _Plan:
 
 
 def _fit(tissue: Tissue, plan: _Plan, progress: bool | None) -> InteractionFit:  # noqa: FBT001
-    neighbors = find_neighbors(
-        tissue.coordinates,
-        tissue.type_codes,
-        tissue.sample_codes,
-        n_neighbors=plan.n_neighbors,
-        radius=plan.radius,
-        same_type=plan.same_type_neighbors,
-        radii=tissue.radii,
-    )
+    neighbors = neighbors_of(tissue, plan.__dict__)
     _check_neighbors(neighbors, tissue, plan)
     folds = make_folds(
         tissue.coordinates, tissue.sample_codes, neighbors, n_folds=plan.folds, block_size=plan.block_size
@@ -143,6 +233,19 @@ def _fit(tissue: Tissue, plan: _Plan, progress: bool | None) -> InteractionFit: 
         history=np.concatenate(history),
         guard_share=np.array(guard),
         settings=_settings(plan, tissue, unit, epochs, [one.best_epoch for one in trained]),
+    )
+
+
+def neighbors_of(tissue: Tissue, settings: dict[str, Any]) -> Neighbors:
+    """The neighbours that these settings ask for."""
+    return find_neighbors(
+        tissue.coordinates,
+        tissue.type_codes,
+        tissue.sample_codes,
+        n_neighbors=settings["n_neighbors"],
+        radius=settings["radius"],
+        same_type=settings["same_type_neighbors"],
+        radii=tissue.radii,
     )
 
 
@@ -272,7 +375,7 @@ def _device(torch: Any, accelerator: str) -> Any:
 def _settings(plan: _Plan, tissue: Tissue, unit: float, epochs: int, best: list[int]) -> dict[str, Any]:
     from isthmus import __version__
 
-    options = asdict(plan.options)
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(plan.options).items()}
     asked = {name: value for name, value in plan.__dict__.items() if name != "options"}
     return {
         **options,
@@ -281,7 +384,7 @@ def _settings(plan: _Plan, tissue: Tissue, unit: float, epochs: int, best: list[
         "best_epochs": best,
         "unit": unit,
         "set": "train" if plan.folds == 1 else "held-out",
-        "covariates": list(tissue.covariate_names),
+        "covariates": tissue.encodings,
         "version": __version__,
         "fitted": clock.strftime("%Y-%m-%dT%H:%M:%SZ", clock.gmtime()),
         "id": uuid.uuid4().hex,

@@ -66,6 +66,7 @@ def make_folds(
     *,
     n_folds: int,
     block_size: float | None = None,
+    fill_all: bool = True,
 ) -> Folds:
     """Lay blocks and gather them into folds.
 
@@ -85,6 +86,8 @@ def make_folds(
         1: everything trains.
     block_size
         Side of a block, unit of the coordinates. None: step 1.
+    fill_all
+        Whether every fold needs a block.
 
     Raises
     ------
@@ -105,7 +108,7 @@ def make_folds(
         held += np.bincount(folds, weights=sizes, minlength=n_folds).astype(np.int64)
         block[inside], fold[inside] = n_blocks + walk, folds[walk]
         n_blocks += len(sizes)
-    if n_blocks < n_folds:
+    if fill_all and n_blocks < n_folds:
         msg = (
             f"`folds` must not exceed the number of spatial blocks; got {n_folds} folds and {n_blocks} blocks of side "
             f"{side:.4g}. Use fewer folds, a smaller `block_size` or fewer neighbours."

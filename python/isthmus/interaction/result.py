@@ -145,6 +145,12 @@ class InteractionFit:
         values = predictions(self, neighbors=neighbors)
         return pd.DataFrame(values, index=list(self.cells), columns=list(self.genes))
 
+    def transfer(self, data: Any, **about: Any) -> InteractionFit:
+        """`isthmus.interaction.transfer`: these networks on cells that took no part in the fit."""
+        from isthmus.interaction.transfer import transfer
+
+        return transfer(self, data, **about)
+
     # ---- text -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:

@@ -55,9 +55,10 @@ def decode(state: State) -> InteractionFit:
     arrays = {name: _array(state[name], tuple(shape), dtype) for name, (shape, dtype) in meta["arrays"].items()}
     names: dict[str, Any] = {name: _text(state[name]) for name in _NAMES}
     shape = (len(names["cells"]), len(names["genes"]))
+    plain: dict[str, Any] = {name: arrays[name] for name in _PLAIN}
     return InteractionFit(
         **names,
-        **{name: arrays[name] for name in _PLAIN},
+        **plain,
         expression=sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape),
         neighbors=Neighbors(arrays["neighbors"], arrays["distance"]),
         folds=Folds(arrays["block"], arrays["fold"], meta["n_folds"], meta["block_size"]),

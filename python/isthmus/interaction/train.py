@@ -96,7 +96,7 @@ def one_thread(device: torch.device) -> Iterator[None]:
     exact = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
     if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
     try:
         yield
     finally:
