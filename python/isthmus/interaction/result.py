@@ -111,14 +111,29 @@ class InteractionFit:
     # ---- tables ---------------------------------------------------------------------------------------------------
 
     def table(self, name: str) -> pd.DataFrame:
-        """A tidy table by name."""
+        """A tidy table by name, computed with defaults: history, explained_variance, explained_variance_genes,
+        neighbor_effects, interaction_matrix, attention, attention_by_distance, length_scales, communication_hubs or
+        heads."""
         maker: Callable[[], pd.DataFrame] = pick_table(name, self._makers())
         if name not in self._tables:
             self._tables[name] = maker()
         return self._tables[name].copy()
 
     def _makers(self) -> dict[str, Callable[[], pd.DataFrame]]:
-        return {"history": self._history}
+        from isthmus import interaction as of
+
+        return {
+            "history": self._history,
+            "explained_variance": lambda: of.explained_variance(self),
+            "explained_variance_genes": lambda: of.explained_variance(self, by="gene"),
+            "neighbor_effects": lambda: of.neighbor_effects(self),
+            "interaction_matrix": lambda: of.interaction_matrix(self),
+            "attention": lambda: of.attention(self),
+            "attention_by_distance": lambda: of.attention_by_distance(self),
+            "length_scales": lambda: of.length_scales(self),
+            "communication_hubs": lambda: of.communication_hubs(self),
+            "heads": lambda: of.head_table(self),
+        }
 
     def _history(self) -> pd.DataFrame:
         fold, epoch, train, validation = self.history.T

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from isthmus.errors import InputError
 from isthmus.interaction.batches import Indexer, batches_of, spatial_groups
 from isthmus.interaction.network import Batch, NeighborAttention, Sizes
 
@@ -163,6 +164,7 @@ class _Loop:
         for epoch in range(1, self.p.max_epochs + 1):
             train_loss = self._epoch(optimizer, penalty_at(epoch, self.options))
             loss = self._validate(validation) if validation else np.nan
+            self._check(train_loss, epoch)
             history.append((train_loss, loss))
             report(epoch)
             if not validation or loss < best:
@@ -173,6 +175,14 @@ class _Loop:
         if not validation:
             kept = self._copy()
         return Trained(kept, np.array(history, dtype=np.float64).reshape(-1, 2), best_epoch)
+
+    def _check(self, loss: float, epoch: int) -> None:
+        if not np.isfinite(loss):
+            msg = (
+                f"`lr` must be small enough for training to stay finite; got {self.p.lr:.3g}, and the loss of epoch "
+                f"{epoch} is {loss}. Use a smaller one, or data on a smaller scale (log1p of normalised counts)."
+            )
+            raise InputError(msg)
 
     def _epoch(self, optimizer: torch.optim.Optimizer, penalty: float) -> float:
         self.net.train()
@@ -195,7 +205,7 @@ class _Loop:
         found = self.net(step.batch, keep)
         extra: Any = 0.0
         if penalty > 0:
-            extra = extra + penalty * torch.special.entr(found.attention).sum(-1).mean()
+            extra = extra + penalty * _entropy(found.attention).mean()
         if options.value_l1 > 0 and len(found.values):
             extra = extra + options.value_l1 * found.values.abs().sum((1, 2)).mean()
         return self._error(found.residual, step.target), extra
@@ -235,6 +245,11 @@ class _Loop:
 
     def _copy(self) -> dict[str, np.ndarray]:
         return {name: value.detach().cpu().numpy().copy() for name, value in self.net.state_dict().items()}
+
+
+def _entropy(attention: torch.Tensor) -> torch.Tensor:
+    """Over the last axis. The bound keeps the gradient finite where attention is 0: for neighbours left out."""
+    return -(attention * attention.clamp_min(1e-20).log()).sum(-1)
 
 
 def _flatten(net: torch.nn.Module) -> torch.nn.Parameter:
