@@ -83,9 +83,7 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
                              early_stopping = TRUE, batch_size = 512L, lr = 1e-3, accelerator = "auto", seed = 0L,
                              progress = NULL, covariates = NULL, cell_radius = NULL, ...) {
   call <- rlang::current_env()
-  if (missing(labels)) {
-    abort_input("`labels` must be a column of colData(data), or one cell type per cell. Pass it.", call)
-  }
+  check_labels(missing(labels), call)
   options <- list(
     n_neighbors = n_neighbors, radius = radius, same_type_neighbors = same_type_neighbors, n_heads = n_heads,
     head_size = head_size, folds = folds, block_size = block_size, max_epochs = max_epochs,
@@ -104,6 +102,53 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
     options = lapply(options, wire_option), progress = show_progress(progress), .call = call
   )
   new_interaction_fit(fitted, match.call())
+}
+
+#' Apply a fit's networks to other cells
+#'
+#' New sections or donors: neighbours are found as in the fit, the new cells are cut
+#' into blocks of the fit's size, and each block is predicted by one of the fit's
+#' networks, so that every test works as on the fit itself.
+#'
+#' @param fit A fit of [fit_interactions()].
+#' @inheritParams fit_interactions
+#' @param means `"fit"`: the type means of the fit's training cells, so that a shift
+#'   between the data sets counts as error. `"new"`: those of the new cells in the
+#'   blocks that other networks predict.
+#' @return A fit of the new cells. Genes are matched by name.
+#' @section Python:
+#' `isthmus.interaction.transfer`
+#' @export
+#' @examples
+#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#'   sce <- simulate_interactions(600, 20, n_samples = 2, seed = 1)
+#'   first <- sce$sample == "sample1"
+#'   fit <- fit_interactions(
+#'     sce[, first], labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'   )
+#'   transfer(fit, sce[, !first], labels = "cell_type", assay = "logcounts")
+#' }
+transfer <- function(fit, data, labels, coordinates = "spatial", sample = NULL, assay = "counts", covariates = NULL,
+                     cell_radius = NULL, means = "fit") {
+  call <- rlang::current_env()
+  check_interaction_fit(fit, "fit", call)
+  check_labels(missing(labels), call)
+  refuse_na(list(assay = assay, cell_radius = cell_radius, means = means), call)
+  sample <- default_sample(data, sample)
+  columns <- list(labels, sample, covariates, cell_radius)
+  tissue <- wire_tissue(data, columns, coordinates, assay, call)
+  moved <- call_engine(
+    "transfer", engine_fit(fit, call), tissue$data, tissue$cells,
+    labels = wire_per_cell(labels, "labels", call), coordinates = tissue$coordinates,
+    sample = wire_per_cell(sample, "sample", call), layer = tissue$layer,
+    covariates = wire_covariates(covariates, call), cell_radius = wire_radius(cell_radius, call), means = means,
+    .call = call
+  )
+  new_interaction_fit(moved, match.call())
+}
+
+check_labels <- function(missing, call) {
+  if (missing) abort_input("`labels` must be a column of colData(data), or one cell type per cell. Pass it.", call)
 }
 
 # Numbers as such, several as a list, NULL as None

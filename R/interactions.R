@@ -23,7 +23,6 @@
 #'   to.
 #' * `contributions`: what neighbours add to the prediction of each cell, with its
 #'   place.
-#' * `compare_interactions`: attention between conditions, with donors as units.
 #'
 #' @param fit A fit of [fit_interactions()]; for `interaction_matrix` also a result
 #'   of `neighbor_effects`.
@@ -35,19 +34,22 @@
 #'   `"none"`: no test.
 #' @param n_permutations Draws; `NULL`: just above (tests in the family) / 0.05.
 #' @param unit Of `null = "block"`: `"block"`, `"sample"`, or donors: a named vector,
-#'   sample = donor, or one label per cell. Of `compare_interactions`: donors.
+#'   sample = donor, or one label per cell.
 #' @param seed Seed of the draws.
 #' @param fdr Genes with an adjusted p-value below this count.
-#' @param flavor What the weight is: `"plain"` attention, or attention weighted by
-#'   `"value"`, `"information"` or the effect on one `gene`.
-#' @param top Only the largest weights of each receiver and head; `NULL`: all.
+#' @param flavor What the weight is: `"plain"` attention; `"value"`, times the size of
+#'   the neighbour's value; `"information"`, less where attention is undecided;
+#'   `"gene"`, times what the value adds to the genes, or to one `gene` (signed).
+#' @param top Only so many neighbours of each receiver and head; `NULL`: all.
 #' @param gene One gene. For `contributions` `NULL` is the root of the mean square
 #'   over genes.
 #' @param sender Cell types, or `"all"` neighbours; `NULL`: all, and each type.
-#' @param n_bins Bins of distance, each with equally many pairs.
+#' @param n_bins,breaks Number of bins of equal width, or their ends.
 #' @param distances At which a neighbour is put, in the unit of the coordinates.
 #' @param threshold Attention that counts as contact.
-#' @param n_boot Bootstrap samples of blocks.
+#' @param n_boot Bootstrap samples of blocks; 0: no intervals.
+#' @param n_hubs Groups of cells.
+#' @param min_attention Cells that attend to neighbours by less belong to no hub.
 #' @return Data.frames; cells and neighbours go by name.
 #' * `explained_variance`: `receiver`, `head`, (`gene`,) `r2`, `statistic`, `pval`,
 #'   `pval_approx`, `padj`, `n_cells`, `set`.
@@ -79,6 +81,8 @@ NULL
 #'   explained_variance(fit, null = "none")
 #'   effects <- neighbor_effects(fit, null = "none")
 #'   effects[is.na(effects$gene), ]
+#'   attention(fit, top = 1)[1:2, ]
+#'   length_scales(fit)
 #'   head(contributions(fit, sender = "all", gene = "gene1"))
 #' }
 explained_variance <- function(fit, by = "receiver", null = "block", n_permutations = NULL, unit = "block",
@@ -111,9 +115,90 @@ interaction_matrix <- function(fit, fdr = 0.05) {
 
 #' @rdname explained_variance
 #' @export
+attention <- function(fit, flavor = "plain", top = NULL, gene = NULL) {
+  call <- rlang::current_env()
+  interaction_table("attention", fit, list(flavor = flavor, top = top, gene = gene), call)
+}
+
+#' @rdname explained_variance
+#' @export
+attention_by_distance <- function(fit, n_bins = 20L, breaks = NULL) {
+  call <- rlang::current_env()
+  interaction_table("attention_by_distance", fit, list(n_bins = n_bins, breaks = breaks), call)
+}
+
+#' @rdname explained_variance
+#' @export
+counterfactual_attention <- function(fit, distances) {
+  call <- rlang::current_env()
+  if (missing(distances)) {
+    abort_input("`distances` must be numbers, 0 or more, in the unit of the coordinates. Pass c(0, 10, 20).", call)
+  }
+  interaction_table("counterfactual_attention", fit, list(distances = distances), call)
+}
+
+#' @rdname explained_variance
+#' @export
+length_scales <- function(fit, threshold = 0.1, n_boot = 200L, seed = 0L) {
+  call <- rlang::current_env()
+  interaction_table("length_scales", fit, list(threshold = threshold, n_boot = n_boot, seed = seed), call)
+}
+
+#' @rdname explained_variance
+#' @export
+communication_hubs <- function(fit, n_hubs = 5L, min_attention = 0.1, seed = 0L) {
+  call <- rlang::current_env()
+  options <- list(n_hubs = n_hubs, min_attention = min_attention, seed = seed)
+  interaction_table("communication_hubs", fit, options, call)
+}
+
+#' @rdname explained_variance
+#' @export
 contributions <- function(fit, sender = NULL, gene = NULL) {
   call <- rlang::current_env()
   interaction_table("contributions", fit, list(sender = sender, gene = gene), call)
+}
+
+#' Compare interactions between conditions
+#'
+#' The strength of a sender's effect in a unit is the mean over its receivers of what
+#' the sender's part takes off the held-out squared error, less the expectation
+#' without interaction (the statistic of [neighbor_effects()], per receiver). Units
+#' are relabelled and Welch's t compared: cells of one donor never count as
+#' replicates.
+#'
+#' @param fit A fit of [fit_interactions()], made with `sample`.
+#' @param group Condition: a named vector, sample = condition, or one label per
+#'   cell, the same within each sample.
+#' @param unit Replicates, each in one group: `"sample"`, a named vector, sample =
+#'   donor, or one donor per cell.
+#' @param n_permutations Relabellings, where there are more than 20,000 different
+#'   ones; `NULL` chooses.
+#' @param seed Seed of the relabellings.
+#' @return A data.frame, a row for each receiver, sender and group but the first:
+#'   `receiver`, `sender`, `group`, `reference`, `mean`, `reference_mean`,
+#'   `difference`, `statistic`, `pval`, `padj`, `n_units`, `n_reference`. With fewer
+#'   than three units in a group there is no p-value.
+#' @section Python:
+#' `isthmus.interaction.compare_interactions`
+#' @export
+#' @examples
+#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#'   sce <- simulate_interactions(600, 20, n_samples = 6, seed = 1)
+#'   fit <- fit_interactions(
+#'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8, folds = 2, max_epochs = 2
+#'   )
+#'   condition <- setNames(rep(c("healthy", "ill"), 3), paste0("sample", 1:6))
+#'   head(compare_interactions(fit, condition))
+#' }
+compare_interactions <- function(fit, group, unit = "sample", n_permutations = NULL, seed = 0L) {
+  call <- rlang::current_env()
+  if (missing(group)) {
+    text <- "`group` must say which condition each sample has: c(sample1 = \"healthy\", ...), or one label per cell."
+    abort_input(text, call)
+  }
+  options <- list(group = group, unit = unit, n_permutations = n_permutations, seed = seed)
+  interaction_table("compare_interactions", fit, options, call)
 }
 
 # A function of the engine's that takes a fit and gives a table; its class is the function's name.
@@ -128,7 +213,7 @@ interaction_table <- function(name, fit, options, call) {
 
 # Units and groups are one value per cell or per sample; everything else is what it is.
 wire_table_option <- function(x, argument, call) {
-  if (!argument %in% c("unit", "group", "reference")) {
+  if (!argument %in% c("unit", "group")) {
     return(wire_option(x))
   }
   if (is.list(x) && !is.data.frame(x)) x <- unlist(x)

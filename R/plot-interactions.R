@@ -45,6 +45,7 @@ plot.isthmus_interactions <- function(x, y, type = "explained_variance", ..., se
     length_scales = function() plot(length_scales(x), ...),
     contributions = function() plot(contributions(x, sender = if (is.null(sender)) "all" else sender, gene = gene), ...)
   )
+  if (!missing(y)) abort_input("`y` is not used. Name the kind of plot: plot(fit, type = \"graph\").", call)
   check_choice(type, names(tables), "type", call)
   tables[[type]]()
 }
@@ -101,6 +102,7 @@ plot_gene_heads <- function(table, receiver, n_genes, call) {
 plot.isthmus_interaction_matrix <- function(x, y, type = "tiles", min_genes = 1L, ...) {
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
+  if (!missing(y)) abort_input("`y` is not used. Name the kind of plot: plot(x, type = \"graph\").", call)
   check_choice(type, c("tiles", "graph"), "type", call)
   class(x) <- "data.frame"
   types <- sort(unique(c(x$receiver, x$sender)))
@@ -113,7 +115,7 @@ plot_tiles <- function(table, types) {
   ggplot2::ggplot(table, ggplot2::aes(x = .data$receiver, y = .data$sender, fill = .data$n_genes)) +
     ggplot2::geom_tile() +
     ggplot2::geom_text(ggplot2::aes(label = .data$n_genes), size = 3) +
-    ggplot2::scale_fill_gradient(low = "white", high = "#4292c6", limits = c(0, NA)) +
+    ggplot2::scale_fill_gradient(low = "white", high = "#4292c6", limits = c(0, max(1, table$n_genes))) +
     ggplot2::labs(x = "receiver", y = "sender", fill = "genes") +
     ggplot2::theme_minimal() +
     ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 45, hjust = 1))

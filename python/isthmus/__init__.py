@@ -12,6 +12,14 @@ from isthmus.data.design import design_matrix
 from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
+from isthmus.interaction import (
+    InteractionFit,
+    attention,
+    explained_variance,
+    fit_interactions,
+    length_scales,
+    neighbor_effects,
+)
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
@@ -20,15 +28,21 @@ __all__ = [
     "FactorFit",
     "GlmFit",
     "InputError",
+    "InteractionFit",
     "MissingDependencyError",
     "__version__",
+    "attention",
     "constraint_matrix",
     "design_matrix",
+    "explained_variance",
     "factor_news",
     "fit_factors",
     "fit_glm",
+    "fit_interactions",
     "forecast_factors",
+    "length_scales",
     "load_fit",
+    "neighbor_effects",
     "save_fit",
     "select_n_factors",
     "simulate_counts",

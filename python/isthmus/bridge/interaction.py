@@ -86,9 +86,9 @@ def fit_interactions(
 
 
 @answers
-def transfer(fit: Any, data: Any, cells: Wire | None = None, **tissue: Any) -> dict[str, Any]:
+def transfer(fit: Any, data: Any, cells: Wire | None = None, *, means: str = "fit", **tissue: Any) -> dict[str, Any]:
     """The fit's networks on new cells: a fit of those, beside its plain state."""
-    return with_state(fit.transfer(tissue_of_r(data, cells), **_tissue_arguments(tissue)))
+    return with_state(fit.transfer(tissue_of_r(data, cells), **_tissue_arguments(tissue), means=means))
 
 
 @answers

@@ -259,10 +259,10 @@ def contribution_map(
     axes.scatter(rows["x"], rows["y"], s=3, color="0.85", lw=0)
     signed = bool(known["gene"].notna().all())
     top = _top(known["contribution"].to_numpy())
-    limits = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if signed else {"cmap": "viridis", "vmin": 0, "vmax": top}
+    colours, low = ("RdBu_r", -top) if signed else ("viridis", 0.0)
     # the strongest on top
     known = known.iloc[np.argsort(known["contribution"].abs().to_numpy(), kind="stable")]
-    dots = axes.scatter(known["x"], known["y"], c=known["contribution"], s=5, lw=0, **limits)
+    dots = axes.scatter(known["x"], known["y"], c=known["contribution"], s=5, lw=0, cmap=colours, vmin=low, vmax=top)
     axes.set(aspect="equal", xlabel="x", ylabel="y")
     what = str(known["gene"].iloc[0]) if signed and len(known) else "all genes"
     axes.set_title(f"{what}, sender {sender}")
