@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
 
 from isthmus.interaction.batches import Indexer, Indices, spatial_groups
 from isthmus.interaction.expression import Rows
+from isthmus.interaction.neighbors import Neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 NORM_EPS = 1e-5  # of LayerNorm, as in network.py
 _EMBED_ROWS = 4096  # neighbours embedded in one go
+_sorted: WeakKeyDictionary[InteractionFit, Neighbors] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +147,14 @@ def held_out_parts(fit: InteractionFit, chunk: int = 1024) -> Iterator[Parts]:
 
 def fold_parts(fit: InteractionFit, fold: int, cells: np.ndarray, chunk: int = 1024) -> Iterator[Parts]:
     """Parts of any `cells` (rows of the data) by the model of one fold."""
-    network = _Network(fit, fold)
+    network = _Network(fit, fold, _by_sender(fit))
     return (network.parts(indices) for indices in network.chunks(cells, chunk))
 
 
 def held_out_attention(fit: InteractionFit, chunk: int = 1024) -> Iterator[Attention]:
     """Attention of every cell by the model that held it out; cells and chunks as in `held_out_parts`."""
     for fold in range(fit.n_folds):
-        network = _Network(fit, fold)
+        network = _Network(fit, fold, fit.neighbors)
         yield from (network.attention(indices) for indices in network.chunks(predicted_cells(fit, fold), chunk))
 
 
@@ -206,10 +209,11 @@ def _res_net_mlp(w: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarr
 
 
 class _Network:
-    """The network of one fold, with the neighbours of the cells it was last asked about embedded."""
+    """The network of one fold, with the neighbours of the cells it was last asked about embedded; takes each cell's
+    neighbours in the order of `neighbors`."""
 
-    def __init__(self, fit: InteractionFit, fold: int) -> None:
-        self.fit, self.fold = fit, fold
+    def __init__(self, fit: InteractionFit, fold: int, neighbors: Neighbors) -> None:
+        self.fit, self.fold, self.neighbors = fit, fold, neighbors
         self.w = {name: value[fold] for name, value in fit.weights.items()}
         self.n_heads = fit.n_heads
         self.head_out = self.w["head_out"]
@@ -223,7 +227,7 @@ class _Network:
         """Embed the neighbours of `cells`, then number them chunk by chunk of cells that lie side by side."""
         fit = self.fit
         self._embed(cells)
-        indexer = Indexer(fit.neighbors, fit.type_codes, fit.n_types)
+        indexer = Indexer(self.neighbors, fit.type_codes, fit.n_types)
         groups = spatial_groups(cells, fit.coordinates, fit.sample_codes, max(1, min(chunk, 256)))
         waiting: list[np.ndarray] = []
         for group in groups:
@@ -303,9 +307,7 @@ class _Network:
     def _weights(self, ids: Indices, score: np.ndarray, decay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Attention ``(n, k, h)`` and that of the empty slot ``(n, h)``."""
         empty_score = np.float32(self.fit.settings["empty_score"])
-        distance = np.where(ids.present, self.fit.neighbors.distance[ids.cells], 0) / np.float32(
-            self.fit.settings["unit"]
-        )
+        distance = np.where(ids.present, self.neighbors.distance[ids.cells], 0) / np.float32(self.fit.settings["unit"])
         total = score - decay * distance[..., None]
         total[~ids.present] = -np.inf
         top = np.maximum(total.max(axis=1, initial=-np.inf), empty_score)
@@ -317,25 +319,36 @@ class _Network:
     def _mix(self, ids: Indices, weights: np.ndarray) -> np.ndarray:
         """``(n, h, s, v)``: attention times values, added up by sender type.
 
-        One product with a sparse matrix that has a row for each receiver, head and sender.
+        One product with a sparse matrix that has a row for each receiver, head and sender; neighbours are in the order
+        of their types, so that its entries are in the order of its rows.
         """
-        n, k, h = weights.shape
+        n, _, h = weights.shape
         n_senders, n_value = self.fit.n_types, self.head_out.shape[1]
         if not len(ids.neighbors):
             return np.zeros((n, h, n_senders, n_value), dtype=np.float32)
         place = self.place[ids.neighbors]
         sender = np.where(ids.present, self.fit.type_codes[ids.neighbors][ids.pair_neighbor], n_senders - 1)
-        order = np.argsort(sender, axis=1, kind="stable")
-        counts = np.zeros((n, n_senders), dtype=np.int32)
-        np.add.at(counts, (np.repeat(np.arange(n), k), sender.reshape(-1)), 1)
-        sorted_place = np.take_along_axis(place[ids.pair_neighbor], order, axis=1)
-        data = np.take_along_axis(weights, order[..., None], axis=1).transpose(0, 2, 1)
-        columns = sorted_place[:, None, :] * h + np.arange(h)[None, :, None]
-        indptr = np.concatenate([[0], np.cumsum(np.repeat(counts[:, None], h, axis=1).reshape(-1))])
+        counts = np.bincount((np.arange(n)[:, None] * n_senders + sender).reshape(-1), minlength=n * n_senders)
+        per_row = np.broadcast_to(counts.reshape(n, 1, n_senders), (n, h, n_senders)).reshape(-1)
+        indptr = np.concatenate([[0], np.cumsum(per_row)]).astype(np.int32)
+        columns = place[ids.pair_neighbor].astype(np.int32)[:, None, :] * h + np.arange(h, dtype=np.int32)[:, None]
         matrix = sparse.csr_matrix(
-            (data.reshape(-1), columns.reshape(-1), indptr), shape=(n * h * n_senders, len(self.values) * h)
+            (weights.transpose(0, 2, 1).reshape(-1), columns.reshape(-1), indptr),
+            shape=(n * h * n_senders, len(self.values) * h),
         )
         return np.asarray(matrix @ self.values.reshape(-1, n_value)).reshape(n, h, n_senders, n_value)
+
+
+def _by_sender(fit: InteractionFit) -> Neighbors:
+    """Each cell's neighbours in the order of their types, absent ones last; kept as long as the fit lives."""
+    if fit not in _sorted:
+        index = fit.neighbors.index
+        kind = np.where(index >= 0, fit.type_codes[np.maximum(index, 0)], fit.n_types).astype(np.int16)
+        order = np.argsort(kind, axis=1, kind="stable")
+        _sorted[fit] = Neighbors(
+            np.take_along_axis(index, order, axis=1), np.take_along_axis(fit.neighbors.distance, order, axis=1)
+        )
+    return _sorted[fit]
 
 
 def _rows(table: np.ndarray, index: np.ndarray) -> np.ndarray:
