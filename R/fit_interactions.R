@@ -71,7 +71,7 @@
 #' `isthmus.fit_interactions`
 #' @export
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(300, 20, seed = 1)
 #'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
 #'   fit
@@ -120,7 +120,7 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
 #' `isthmus.interaction.transfer`
 #' @export
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(600, 20, n_samples = 2, seed = 1)
 #'   first <- sce$sample == "sample1"
 #'   fit <- fit_interactions(

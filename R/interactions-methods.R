@@ -23,7 +23,7 @@
 #' The methods of `isthmus.interaction.InteractionFit`.
 #' @name isthmus_interactions-methods
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(300, 20, seed = 1)
 #'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
 #'   summary(fit)

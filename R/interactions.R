@@ -75,7 +75,7 @@ NULL
 #' @rdname explained_variance
 #' @export
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(400, 20, seed = 1)
 #'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
 #'   explained_variance(fit, null = "none")
@@ -183,7 +183,7 @@ contributions <- function(fit, sender = NULL, gene = NULL) {
 #' `isthmus.interaction.compare_interactions`
 #' @export
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch")) {
+#' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(600, 20, n_samples = 6, seed = 1)
 #'   fit <- fit_interactions(
 #'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8, folds = 2, max_epochs = 2

@@ -22,7 +22,7 @@
 #' @return A ggplot object, to which layers and themes can be added.
 #' @name isthmus-interaction-plots
 #' @examples
-#' if (isthmus_available() && reticulate::py_module_available("torch") && requireNamespace("ggplot2", quietly = TRUE)) {
+#' if (isthmus_available("torch") && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   sce <- simulate_interactions(300, 20, seed = 1)
 #'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
 #'   plot(explained_variance(fit, null = "none"))

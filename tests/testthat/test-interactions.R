@@ -30,7 +30,7 @@ fit_small_tissue <- function(data = small_tissue(), ...) fit_tissue(data, "type"
 weights_of <- function(fit) fit$state[grepl("^weight_|^neighbors$|^distance$", names(fit$state))]
 
 test_that("neighbours are those of the file, by name", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   file <- contract("interactions.json")
   expression <- t(do.call(rbind, lapply(file$expression, unlist)))
   dimnames(expression) <- list(unlist(file$genes), unlist(file$cells))
@@ -48,7 +48,7 @@ test_that("neighbours are those of the file, by name", {
 })
 
 test_that("places, labels, samples and covariates mean the same in every form", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   reference <- weights_of(fit_small_tissue(sce, sample = "section", covariates = "depth"))
   cells <- colnames(sce)
@@ -74,7 +74,7 @@ test_that("places, labels, samples and covariates mean the same in every form", 
 })
 
 test_that("a SpatialExperiment brings its places and its samples", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   places <- SingleCellExperiment::reducedDim(sce, "spatial")
   reference <- weights_of(fit_small_tissue(sce, sample = "section"))
@@ -102,7 +102,7 @@ test_that("a SpatialExperiment brings its places and its samples", {
 })
 
 test_that("an AnnData that reticulate holds is read as it is", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   simulate <- reticulate::import("isthmus.testing", convert = FALSE)$simulate_interactions
   adata <- simulate(200L, 10L, seed = 1L)
   fit <- fit_tissue(adata, "cell_type")
@@ -112,7 +112,7 @@ test_that("an AnnData that reticulate holds is read as it is", {
 })
 
 test_that("tables have the columns of the file, and come from their functions", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   columns <- lapply(contract("interactions.json")$columns, unlist)
   fit <- fit_small_tissue()
   results <- list(
@@ -141,7 +141,7 @@ test_that("tables have the columns of the file, and come from their functions", 
 })
 
 test_that("units are donors, given for samples or for cells", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- simulate_interactions(480, 8, n_samples = 8, seed = 2)
   fit <- fit_tissue(sce, "cell_type", sample = "sample", assay = "logcounts")
   donor <- stats::setNames(rep(c("d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7")), paste0("sample", 1:8))
@@ -160,7 +160,7 @@ test_that("units are donors, given for samples or for cells", {
 })
 
 test_that("a fit is plain R and survives saveRDS, folders and a lost engine", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   fit <- fit_small_tissue()
   file <- tempfile(fileext = ".rds")
   saveRDS(fit, file)
@@ -177,7 +177,7 @@ test_that("a fit is plain R and survives saveRDS, folders and a lost engine", {
 })
 
 test_that("predictions are genes x cells and each cell's own", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   fit <- fit_small_tissue(sce)
   expect_identical(dimnames(predict(fit)), dimnames(SummarizedExperiment::assay(sce)))
@@ -191,7 +191,7 @@ test_that("predictions are genes x cells and each cell's own", {
 })
 
 test_that("networks move to other cells", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   first <- sce$section == "s1"
   fit <- fit_small_tissue(sce[, first])
@@ -204,7 +204,7 @@ test_that("networks move to other cells", {
 })
 
 test_that("results go to the user's own object by name", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   fit <- fit_small_tissue(sce)
   turned <- sce[, rev(seq_len(ncol(sce)))]
@@ -226,14 +226,14 @@ test_that("results go to the user's own object by name", {
 })
 
 test_that("print() and summary() say what was fitted", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   fit <- fit_small_tissue(sample = "section")
   expect_snapshot(print(fit))
   expect_output(print(summary(fit)), "Neighbour cross-attention of 240 cells x 12 genes, 3 types, 2 samples")
 })
 
 test_that("plots show the numbers of their tables", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   skip_if_not_installed("ggplot2")
   fit <- fit_small_tissue()
   bars <- explained_variance(fit, n_permutations = 19)
@@ -263,7 +263,7 @@ test_that("plots show the numbers of their tables", {
 })
 
 test_that("mistakes have their sentences", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   sce <- small_tissue()
   fails <- function(...) expect_snapshot(error = TRUE, fit_interactions(sce, ..., assay = "logcounts"))
   fails()
@@ -292,7 +292,7 @@ test_that("mistakes have their sentences", {
 })
 
 test_that("simulated tissues hold their truth, and R's random numbers stay", {
-  skip_if_no_engine()
+  skip_if_no_engine("torch")
   planted <- data.frame(sender = "B", receiver = "C", kind = "gradient", radius = 20, n_genes = 4)
   set.seed(5)
   before <- .Random.seed
