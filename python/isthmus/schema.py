@@ -227,7 +227,7 @@ _STATISTIC = Column(
     "float64",
     "null sd",
     "error reduction less its expectation without interaction, over its standard deviation under the null",
-    'as pval, but there for unstable heads',
+    "as pval, but there for unstable heads",
 )
 _PVAL = Column(
     "float64",
@@ -235,7 +235,9 @@ _PVAL = Column(
     "one-sided (1 + draws that reach the statistic) / (1 + draws)",
     'head "none"; heads of stability below 0.5; constant expression; ' + _TOO_FEW,
 )
-_PVAL_APPROX = Column("float64", "", "tail of a distribution with the null's moments; to rank, not to decide", "as pval")
+_PVAL_APPROX = Column(
+    "float64", "", "tail of a distribution with the null's moments; to rank, not to decide", "as pval"
+)
 _PADJ = Column("float64", "", "Benjamini-Hochberg within the family of the row", "as pval")
 _N_CELLS = Column("int32", "", "cells of the receiver type with a prediction")
 _SET = Column("str", "", '"held-out", or "train" where the model trained on the cells (folds=1)')

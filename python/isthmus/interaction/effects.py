@@ -12,7 +12,7 @@ from isthmus.errors import InputError
 from isthmus.interaction import significance
 from isthmus.interaction.ablations import BlockMoments, block_moments
 from isthmus.interaction.forward import predicted_cells
-from isthmus.interaction.nulls import draws_needed, untested
+from isthmus.interaction.nulls import untested
 from isthmus.multiplicity import within_families
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _run(
 ) -> dict[int, Tested]:
     n_tests = fit.n_types**2 * (fit.n_genes if by_gene else 1)
     contrasts = significance.each_sender(block_moments(fit)[0].variants)
-    draws = draws_needed(n_tests, n_permutations)
+    draws = significance.draws(null, n_tests, n_permutations)
     return significance.run(fit, significance.Plan(contrasts, by_gene, null, unit, draws, generator))
 
 

@@ -10,7 +10,7 @@ from isthmus import schema, seeds
 from isthmus.interaction import significance
 from isthmus.interaction.ablations import BlockMoments, block_moments
 from isthmus.interaction.heads import STABLE, head_stability
-from isthmus.interaction.nulls import draws_needed, untested
+from isthmus.interaction.nulls import untested
 from isthmus.multiplicity import within_families
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def explained_variance(
     Delta_i what the neighbours add, means over sample, fold and type. An estimated prediction looks worse than none
     under the null, by |Delta_i|^2, and leaving that term out makes the test one of level alpha (Clark & West 2007,
     doi 10.1016/j.jeconom.2006.05.023). So a row can have r2 below 0 and a small p-value: there is signal, but the
-    predictions are too noisy to beat the mean. Each pair of folds enters T both ways (either predicts the other), which
-    doubles its variance under the null; the null distributions are scaled for that.
+    predictions are too noisy to beat the mean. Folds predict
+    each other, so that T varies more than its blocks show; the null distributions are stretched by the factor that the
+    agreement of the folds' models implies (`dependence`).
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def explained_variance(
         autocorrelated in space, and rejects too often where it is. "shift": predictions are moved by a toroidal shift
         of each sample, to the nearest cell of the type; approximate. "none": no test.
     n_permutations
-        Draws B. None: just above (tests in the largest family) / 0.05, at least 199. p = (1 + #{T* >= T}) / (1 + B);
+        Draws B. None: just above (tests in the largest family) / 0.05, at least 199 (9,999 for "block"). p = (1 + #{T* >= T}) / (1 + B);
         with null="block" a test stops after 50 draws that reach it.
     unit
         Of null="block": "block", spatial blocks, 20 or more with cells of the type; "sample", or a mapping from sample
@@ -90,7 +91,7 @@ def explained_variance(
     moments = {one.receiver: one for one in block_moments(fit)}
     contrasts = significance.everything_and_heads(next(iter(moments.values())).variants)
     plan = significance.Plan(
-        contrasts, by_gene, null, unit, draws_needed(n_tests, n_permutations), seeds.generator(seed)
+        contrasts, by_gene, null, unit, significance.draws(null, n_tests, n_permutations), seeds.generator(seed)
     )
     tested = significance.run(fit, plan)
     rows = [_receiver_rows(fit, moments.get(r), tested.get(r), r, by_gene=by_gene) for r in range(fit.n_types)]

@@ -61,6 +61,11 @@ def head_stability(fit: InteractionFit) -> np.ndarray:
     return np.asarray(_matched(fit)[1].mean(axis=0))
 
 
+def fixed_cells(fit: InteractionFit) -> np.ndarray:
+    """Rows of the cells that folds are compared on: every n-th, at most 2,000."""
+    return np.unique(np.linspace(0, fit.n_cells - 1, min(fit.n_cells, _CELLS)).astype(np.int64))
+
+
 def _matched(fit: InteractionFit) -> tuple[np.ndarray, np.ndarray]:
     if fit not in _kept:
         products = _inner_products(fit)
@@ -129,7 +134,7 @@ def _inner_products(fit: InteractionFit) -> np.ndarray:
 
     <Z W', Z' W''> = <Z'Z', W'W''> in the d x d products: contributions to genes are never formed.
     """
-    cells = np.unique(np.linspace(0, fit.n_cells - 1, min(fit.n_cells, _CELLS)).astype(np.int64))
+    cells = fixed_cells(fit)
     models = forward.fold_models(fit)
     shifts = [_head_shifts(fit, fold, cells) for fold in range(fit.n_folds)]
     n_folds, n_heads = fit.n_folds, fit.n_heads

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 MIN_BLOCKS, MIN_UNITS = 20, 6  # 2**-6 < 0.05: fewer units could never reject
-# Two blocks in different folds enter the sum twice: each is predicted by a model that trained on the other, and
-# e_b' K e_b' is the same number both ways. The sum of squares of the D_b counts the pair's variance once.
-CROSS_FIT_VARIANCE = 2.0
+CHEAP_DRAWS = 9_999  # of signs: a matrix product
 _CHUNK = 2_000  # draws in one go
 _DECIDED = 50  # draws as large as the observed sum after which a test needs no more (Besag & Clifford 1991)
 _MOST_DRAWS = 1_000_000
@@ -48,8 +46,9 @@ def untested(n_tests: int) -> Tested:
     return Tested(nothing, nothing.copy(), nothing.copy())
 
 
-def draws_needed(n_tests: int, n_permutations: int | None) -> int:
-    """Draws B with 1 / (1 + B) < 0.05 / n_tests, so that Bonferroni could reject; or what was asked for.
+def draws_needed(n_tests: int, n_permutations: int | None, least: int = 199) -> int:
+    """Draws B with 1 / (1 + B) < 0.05 / n_tests, so that Bonferroni could reject, `least` or more; or what was asked
+    for.
 
     Raises
     ------
@@ -62,7 +61,7 @@ def draws_needed(n_tests: int, n_permutations: int | None) -> int:
     (240, 99)
     """
     if n_permutations is None:
-        return min(max(199, int(np.ceil(n_tests / LEVEL))), _MOST_DRAWS)
+        return min(max(least, int(np.ceil(n_tests / LEVEL))), _MOST_DRAWS)
     whole = isinstance(n_permutations, (int, np.integer)) and not isinstance(n_permutations, bool)
     if not whole or n_permutations < 1:
         msg = f"`n_permutations` must be a whole number, 1 or more, or None; got {n_permutations!r}."
@@ -71,12 +70,17 @@ def draws_needed(n_tests: int, n_permutations: int | None) -> int:
 
 
 def sign_flips(
-    sums: np.ndarray, n_draws: int, generator: np.random.Generator, *, variance_factor: float = CROSS_FIT_VARIANCE
+    sums: np.ndarray,
+    n_draws: int,
+    generator: np.random.Generator,
+    *,
+    variance_factor: np.ndarray | float = 1.0,
+    unit_factor: np.ndarray | float = 1.0,
 ) -> Tested:
     """Test that units' sums are symmetric about 0, against a positive sum, by flipping their signs.
 
-    T = sum_b D_b is compared with T* = sqrt(c) sum_b s_b D_b, s_b = -1 or 1 with equal chance and c the variance
-    factor; p = (1 + #{T* >= T}) / (1 + B). A test leaves once 50 draws reached it; its B is then what was drawn.
+    T = sum_b D_b is compared with T* = sum_b s_b sqrt(c u_b) D_b, s_b = -1 or 1 with equal chance, c and u_b factors of
+    the variance; p = (1 + #{T* >= T}) / (1 + B). A test leaves once 50 draws reached it; its B is then what was drawn.
 
     Parameters
     ----------
@@ -87,24 +91,57 @@ def sign_flips(
     generator
         Where the signs come from; the same signs serve all tests.
     variance_factor
-        c. 2 for cross-fitted predictions, 1 where nothing links the units.
+        c, one for all tests or ``(n_tests,)``: see `dependence`. 1 where nothing links the units.
+    unit_factor
+        u, one for all units or ``(n_units,)``: see `centring_factor`.
 
     Returns
     -------
     Tested
-        ``statistic`` T / sqrt(c sum_b D_b^2). ``pval_approx``: the tail of a symmetric beta distribution with the
+        ``statistic`` T / sqrt(c sum_b u_b D_b^2). ``pval_approx``: the tail of a symmetric beta distribution with the
         variance and kurtosis of T* (Pearson II). NaN where every D is 0.
     """
-    total, scale = sums.sum(axis=0), np.sqrt(variance_factor * (sums**2).sum(axis=0))
+    total = sums.sum(axis=0)
+    flipped = sums * np.sqrt(np.broadcast_to(unit_factor, len(sums)))[:, None] * np.sqrt(variance_factor)
+    scale = np.sqrt((flipped**2).sum(axis=0))
     defined = scale > 0
     result = untested(sums.shape[1])
     result.statistic[defined] = total[defined] / scale[defined]
-    kurtosis = -2 * (sums[:, defined] ** 4).sum(axis=0) / (sums[:, defined] ** 2).sum(axis=0) ** 2
+    flipped = flipped[:, defined] / scale[defined]
+    kurtosis = -2 * (flipped**4).sum(axis=0)
     result.pval_approx[defined] = pearson_ii_tail(result.statistic[defined], kurtosis)
-    result.pval[defined] = _count_flips(
-        np.sqrt(variance_factor) * sums[:, defined] / scale[defined], result.statistic[defined], n_draws, generator
-    )
+    result.pval[defined] = _count_flips(flipped, result.statistic[defined], n_draws, generator)
     return result
+
+
+def centring_factor(strata: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Factor n / (n - 1) of the squares of sums that were centred over the n units of their stratum.
+
+    Centring takes one degree of freedom from the units of a stratum, as in the CR1 variance for clusters (Cameron &
+    Miller 2015, J. Human Resources 50:317). Where all of a stratum lies in one unit, centring costs nothing between
+    units: 1.
+
+    Parameters
+    ----------
+    strata, units
+        ``(n_blocks,)`` codes of each block.
+
+    Returns
+    -------
+    ndarray
+        ``(n_units,)`` in the order of the sorted codes; mean over the unit's strata.
+
+    Examples
+    --------
+    >>> centring_factor(np.array([0, 0, 1]), np.array([3, 5, 7]))
+    array([2., 2., 1.])
+    """
+    pairs = np.unique(np.column_stack([strata, units]), axis=0)
+    _, stratum, counts = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    n = counts[stratum]
+    factor = np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)
+    _, position = np.unique(pairs[:, 1], return_inverse=True)
+    return np.asarray(np.bincount(position, weights=factor) / np.bincount(position))
 
 
 def _count_flips(sums: np.ndarray, observed: np.ndarray, n_draws: int, generator: np.random.Generator) -> np.ndarray:

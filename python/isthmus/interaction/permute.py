@@ -120,7 +120,7 @@ def compress(left: np.ndarray, right: np.ndarray, tol: float = 1e-6) -> tuple[np
 
 
 def judge_permutations(
-    observed: np.ndarray, drawn: np.ndarray, skewness: np.ndarray, sd: np.ndarray, *, variance_factor: float
+    observed: np.ndarray, drawn: np.ndarray, skewness: np.ndarray, sd: np.ndarray, *, variance_factor: np.ndarray
 ) -> Tested:
     """p = (1 + #{sqrt(c) T_pi >= T}) / (1 + B), and the Pearson III tail of exact moments beside it.
 
@@ -131,13 +131,14 @@ def judge_permutations(
     drawn
         ``(B, n_tests)`` T_pi of centred left and right, so that their mean is 0.
     variance_factor
-        c; see `nulls.CROSS_FIT_VARIANCE`.
+        ``(n_tests,)`` c; see `dependence`.
     """
     result = untested(len(observed))
     ok = sd > 0
-    scale = np.sqrt(variance_factor) * sd[ok]
+    stretch = np.sqrt(variance_factor[ok])
+    scale = stretch * sd[ok]
     result.statistic[ok] = observed[ok] / scale
-    reached = np.sqrt(variance_factor) * drawn[:, ok] >= observed[ok] - 1e-9 * scale
+    reached = stretch * drawn[:, ok] >= observed[ok] - 1e-9 * scale
     result.pval[ok] = (1 + reached.sum(axis=0)) / (1 + len(drawn))
     result.pval_approx[ok] = pearson_iii_tail(result.statistic[ok], skewness[ok])
     return result

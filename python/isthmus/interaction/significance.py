@@ -19,12 +19,15 @@ import numpy as np
 from isthmus.errors import InputError
 from isthmus.interaction import forward, permute
 from isthmus.interaction.ablations import BlockMoments, Variants, block_moments, stratum_codes, variant_shifts
+from isthmus.interaction.dependence import variance_factors
 from isthmus.interaction.heads import head_orders
 from isthmus.interaction.nulls import (
-    CROSS_FIT_VARIANCE,
+    CHEAP_DRAWS,
     MIN_BLOCKS,
     MIN_UNITS,
     Tested,
+    centring_factor,
+    draws_needed,
     sign_flips,
     sum_over_units,
     too_few_units,
@@ -34,6 +37,8 @@ from isthmus.interaction.units import unit_of_block
 from isthmus.messages import tell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from isthmus.interaction.forward import FoldModel
     from isthmus.interaction.result import InteractionFit
 
@@ -69,6 +74,11 @@ class Plan:
     generator: np.random.Generator
 
 
+def draws(null: str, n_tests: int, n_permutations: int | None) -> int:
+    """B: see `nulls.draws_needed`; at least 9,999 where signs are flipped."""
+    return draws_needed(n_tests, n_permutations, CHEAP_DRAWS if null == "block" else 199)
+
+
 def check_choice(value: Any, allowed: tuple[str, ...], argument: str) -> str:
     """`value`, or an InputError that lists what is allowed."""
     if value not in allowed:
@@ -93,8 +103,6 @@ def each_sender(variants: Variants) -> np.ndarray:
     return out
 
 
-
-
 def run(fit: InteractionFit, plan: Plan) -> dict[int, Tested]:
     """Receiver code -> tests, each array ``(n_tests,)`` or ``(n_tests, n_genes)``; receivers without cells lack."""
     if plan.null == "none":
@@ -107,9 +115,10 @@ def run(fit: InteractionFit, plan: Plan) -> dict[int, Tested]:
     return found
 
 
-def variance_factor(fit: InteractionFit) -> float:
-    """Of T over what independent units would have: see `nulls.CROSS_FIT_VARIANCE`. 1 where nothing is cross-fitted."""
-    return CROSS_FIT_VARIANCE if fit.n_folds > 1 else 1.0
+def _factors(fit: InteractionFit, plan: Plan) -> np.ndarray:
+    """``(n_types, n_tests)`` variance factors; a contrast's serves all its genes."""
+    factors = variance_factors(fit, plan.contrasts)
+    return np.repeat(factors, fit.n_genes, axis=1) if plan.by_gene else factors
 
 
 def _n_tests(fit: InteractionFit, plan: Plan) -> int:
@@ -130,13 +139,21 @@ def _flip(fit: InteractionFit, plan: Plan) -> dict[int, Tested]:
     unit_of, unit = unit_of_block(fit, plan.unit)
     least = MIN_BLOCKS if unit == "block" else MIN_UNITS
     found, n_units = {}, []
+    factors = _factors(fit, plan)
     for moments in block_moments(fit):
-        sums = sum_over_units(_block_sums(fit, moments, plan), unit_of[moments.blocks])
+        units = unit_of[moments.blocks]
+        sums = sum_over_units(_block_sums(fit, moments, plan), units)
         n_units.append(len(sums))
         if len(sums) < least:
             tested = untested(sums.shape[1])
         else:
-            tested = sign_flips(sums, plan.n_draws, plan.generator, variance_factor=variance_factor(fit))
+            tested = sign_flips(
+                sums,
+                plan.n_draws,
+                plan.generator,
+                variance_factor=factors[moments.receiver],
+                unit_factor=centring_factor(moments.strata, units),
+            )
         found[moments.receiver] = _shaped(tested, fit, plan)
     complaint = too_few_units(n_units, unit)
     if complaint:
@@ -229,13 +246,14 @@ def _centre(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
 
 def _permute(fit: InteractionFit, plan: Plan) -> dict[int, Tested]:
     judge = _judge_genes if plan.by_gene else _judge_contrasts
+    stretch = _factors(fit, plan)
     return {
-        receiver: _shaped(judge(fit, plan, factors), fit, plan)
+        receiver: _shaped(judge(fit, plan, factors, stretch[receiver]), fit, plan)
         for receiver, factors in receiver_factors(fit, plan.contrasts).items()
     }
 
 
-def _judge_contrasts(fit: InteractionFit, plan: Plan, factors: Factors) -> Tested:
+def _judge_contrasts(fit: InteractionFit, plan: Plan, factors: Factors, stretch: np.ndarray) -> Tested:
     observed = np.einsum("tnd,nd->t", factors.left, factors.right)
     if plan.null == "within_type":
         drawn = permute.permutation_statistics(
@@ -246,7 +264,7 @@ def _judge_contrasts(fit: InteractionFit, plan: Plan, factors: Factors) -> Teste
     else:
         drawn = _shifted(fit, plan, factors)
         sd, skewness = _sample_moments(drawn)
-    return permute.judge_permutations(observed, drawn, skewness, sd, variance_factor=variance_factor(fit))
+    return permute.judge_permutations(observed, drawn, skewness, sd, variance_factor=stretch)
 
 
 def _shifted(fit: InteractionFit, plan: Plan, factors: Factors) -> np.ndarray:
@@ -286,11 +304,11 @@ def _sample_moments(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return sd, np.nan_to_num((drawn**3).mean(axis=0) / sd**3)
 
 
-def _judge_genes(fit: InteractionFit, plan: Plan, factors: Factors) -> Tested:
+def _judge_genes(fit: InteractionFit, plan: Plan, factors: Factors, stretch: np.ndarray) -> Tested:
     """Gene by gene, T_pi = sum_i Delta[pi(i), g] e[i, g]: one contrast at a time, cells x genes once."""
     error = 2 * _dense_error(fit, factors) * fit.gene_weights[factors.folds]
     results = []
-    for left in factors.left:
+    for left, own in zip(factors.left, stretch.reshape(len(factors.left), -1), strict=True):
         added = _added(fit, factors, left)
         drawn = np.array([(added[rows] * error).sum(axis=0) for rows in _orders(fit, plan, factors)])
         if plan.null == "within_type":
@@ -298,7 +316,7 @@ def _judge_genes(fit: InteractionFit, plan: Plan, factors: Factors) -> Tested:
         else:
             sd, skewness = _sample_moments(drawn)
         observed = (added * error).sum(axis=0)
-        results.append(permute.judge_permutations(observed, drawn, skewness, sd, variance_factor=variance_factor(fit)))
+        results.append(permute.judge_permutations(observed, drawn, skewness, sd, variance_factor=own))
     return Tested(*(np.concatenate([getattr(r, name) for r in results]) for name in vars(results[0])))
 
 
@@ -310,7 +328,7 @@ def _added(fit: InteractionFit, factors: Factors, left: np.ndarray) -> np.ndarra
     return out
 
 
-def _orders(fit: InteractionFit, plan: Plan, factors: Factors):  # type: ignore[no-untyped-def]
+def _orders(fit: InteractionFit, plan: Plan, factors: Factors) -> Iterator[np.ndarray]:
     """B reorderings of the receivers: within strata, or by shifts."""
     if plan.null == "shift":
         places, samples = fit.coordinates[factors.cells], fit.sample_codes[factors.cells]

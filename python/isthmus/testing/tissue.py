@@ -206,7 +206,9 @@ def _auc(values: np.ndarray, positive: np.ndarray) -> float:
     if n_positive in (0, len(values)):
         return float("nan")
     ranks = pd.Series(values).rank().to_numpy()
-    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * (len(values) - n_positive)))
+    return float(
+        (ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * (len(values) - n_positive))
+    )
 
 
 # ---- what was asked for -------------------------------------------------------------------------------------------
@@ -337,7 +339,9 @@ def _plant(
         response[receivers, column] = felt
         rate[:, genes] = np.maximum(rate[:, genes], _LEAST_RATE)
         rate[np.ix_(receivers, genes)] *= np.exp(one.effect * response[receivers, column])[:, None]
-        truth += [(one.receiver, one.sender, int(gene), one.kind, float(one.radius), float(one.effect)) for gene in genes]
+        truth += [
+            (one.receiver, one.sender, int(gene), one.kind, float(one.radius), float(one.effect)) for gene in genes
+        ]
     columns = ["receiver", "sender", "gene", "kind", "radius", "effect"]
     return response, pd.DataFrame(truth, columns=columns).astype({"gene": np.int64})
 
