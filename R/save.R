@@ -21,7 +21,7 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   if (!inherits(fit, "isthmus_fit")) {
-    rule <- "`fit` must be a fit of fit_glm(), fit_factors() or remove_ambient(); got %s."
+    rule <- "`fit` must be a fit of fit_glm(), fit_factors(), remove_ambient() or fit_interactions(); got %s."
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   check_text(path, "path", call)
@@ -47,6 +47,9 @@ load_fit <- function(path) {
   }
   if (identical(loaded$facts$kind, "AmbientFit")) {
     return(new_ambient(loaded, kept$call))
+  }
+  if (identical(loaded$facts$kind, "InteractionFit")) {
+    return(new_interaction_fit(loaded, kept$call))
   }
   new_fit(loaded, kept$design, kept$dispersion_design, kept$call)
 }

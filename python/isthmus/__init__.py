@@ -19,6 +19,14 @@ from isthmus.errors import (
 )
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, pseudobulk, test_glm
+from isthmus.interaction import (
+    InteractionFit,
+    attention,
+    explained_variance,
+    fit_interactions,
+    length_scales,
+    neighbor_effects,
+)
 from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
@@ -29,17 +37,23 @@ __all__ = [
     "GlmFit",
     "IdentifiabilityWarning",
     "InputError",
+    "InteractionFit",
     "MissingDependencyError",
     "ReplicateWarning",
     "__version__",
     "ambient_profile",
+    "attention",
     "constraint_matrix",
     "design_matrix",
+    "explained_variance",
     "factor_news",
     "fit_factors",
     "fit_glm",
+    "fit_interactions",
     "forecast_factors",
+    "length_scales",
     "load_fit",
+    "neighbor_effects",
     "pseudobulk",
     "remove_ambient",
     "save_fit",

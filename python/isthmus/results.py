@@ -25,6 +25,7 @@ _KINDS = {  # where the class of a saved fit lives
     "GlmFit": "isthmus.glm.result",
     "FactorFit": "isthmus.factors.result",
     "AmbientFit": "isthmus.ambient.result",
+    "InteractionFit": "isthmus.interaction.result",
 }
 _META, _ARRAYS = "fit.json", "arrays.npz"
 

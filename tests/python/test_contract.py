@@ -130,3 +130,32 @@ def test_factor_fits_reach_the_numbers(name):
     assert ahead["time"][:2].tolist() == model["forecast"]["time"]
     assert ahead["mean"].tolist() == pytest.approx(model["forecast"]["mean"], abs=1e-3)
     assert ahead["sd"].tolist() == pytest.approx(model["forecast"]["sd"], rel=1e-3)
+
+
+INTERACTIONS = json.loads((CONTRACT / "interactions.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def twelve_cells():
+    cells = pd.DataFrame(INTERACTIONS["expression"], index=INTERACTIONS["cells"], columns=INTERACTIONS["genes"])
+    return isthmus.fit_interactions(
+        cells,
+        labels=INTERACTIONS["types"],
+        coordinates=INTERACTIONS["places"],
+        sample=INTERACTIONS["samples"],
+        n_neighbors=INTERACTIONS["n_neighbors"],
+        folds=1,
+        max_epochs=1,
+    )
+
+
+def test_neighbors_are_those_of_the_file(twelve_cells):
+    """By name, nearest first, never in another sample."""
+    table = isthmus.attention(twelve_cells).query("head == '1'")
+    assert table[["cell", "neighbor"]].to_numpy().tolist() == [row[:2] for row in INTERACTIONS["neighbors"]]
+    assert table["distance"].tolist() == pytest.approx([row[2] for row in INTERACTIONS["neighbors"]], rel=1e-6)  # float32
+
+
+def test_tables_of_interactions_have_the_columns_of_the_file(twelve_cells):
+    for name in ("explained_variance", "neighbor_effects", "attention", "heads", "history", "communication_hubs"):
+        assert list(twelve_cells.table(name)) == INTERACTIONS["columns"][name], name

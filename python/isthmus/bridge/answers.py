@@ -23,6 +23,9 @@ Answer = dict[str, Any]
 # Phrases of the engine's texts that name a Python thing, as an R user has it.
 IN_R = (
     (re.compile(r"`adata\.var_names_make_unique\(\)`"), "`make.unique(rownames(data))`"),
+    (re.compile(r"`adata\.obs_names_make_unique\(\)`"), "`make.unique(colnames(data))`"),
+    (re.compile(r"Run: pip install 'isthmus\[(\w+)\]'"), r'Run: isthmus::install_isthmus(extras = "\1")'),
+    (re.compile(r"same_type_neighbors=True"), "same_type_neighbors = TRUE"),
     (
         re.compile(r"The row names of (`size_factors`|`offset`)(.*)`\.reset_index\(drop=True\)`"),
         r"The names of \1\2`unname()`",

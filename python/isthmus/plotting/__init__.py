@@ -3,6 +3,15 @@
 from isthmus.plotting.ambient import ambient_genes, ambient_knee, ambient_loss, ambient_native, ambient_rho
 from isthmus.plotting.factors import factor_ribbons, fitted_observed, loading_heatmap, news_bars, scree
 from isthmus.plotting.glm import mean_dispersion, volcano
+from isthmus.plotting.interaction import (
+    attention_distance,
+    contribution_map,
+    explained_variance_bars,
+    gene_head_heatmap,
+    interaction_graph,
+    length_scale_intervals,
+    sender_receiver_tiles,
+)
 
 __all__ = [
     "ambient_genes",
@@ -10,11 +19,18 @@ __all__ = [
     "ambient_loss",
     "ambient_native",
     "ambient_rho",
+    "attention_distance",
+    "contribution_map",
+    "explained_variance_bars",
     "factor_ribbons",
     "fitted_observed",
+    "gene_head_heatmap",
+    "interaction_graph",
+    "length_scale_intervals",
     "loading_heatmap",
     "mean_dispersion",
     "news_bars",
     "scree",
+    "sender_receiver_tiles",
     "volcano",
 ]
