@@ -21,3 +21,7 @@ class ConvergenceWarning(UserWarning):
 
 class ReplicateWarning(UserWarning):
     """Cells that belong together are taken for replicates, or there are too few replicates: the text says which."""
+
+
+class IdentifiabilityWarning(UserWarning):
+    """The data leave part of the answer open: the text says what is then assumed and what would settle it."""

@@ -262,10 +262,24 @@ def test_residuals_and_diagnostics(fit):
     table = fit.diagnostics()
     assert list(table["series"]) == list(fit.series)
     assert table["ljung_box_pval"].between(0, 1).all()
+    assert list(table.columns) == list(schema.DIAGNOSTICS)
     with pytest.raises(InputError, match="`type` must be 'innovations' or 'common'"):
         fit.residuals(type="raw")
-    with pytest.raises(InputError, match="`lags` must be a whole number"):
-        fit.diagnostics(0)
+    for lags in (0, 1.5, "a", True):
+        with pytest.raises(InputError, match="`lags` must be a whole number, 1 or more; got"):
+            fit.diagnostics(lags)
+
+
+def test_diagnostics_are_the_tests_of_other_packages():
+    from scipy.stats import jarque_bera
+    from statsmodels.stats.diagnostic import acorr_ljungbox
+
+    fit = isthmus.fit_factors(simulate_panel(90, 5, seed=6), factors=1)
+    table = isthmus.factors.diagnostics(fit, 3).set_index("series")
+    for name, e in fit.residuals().items():
+        box, bera = acorr_ljungbox(e, lags=[3]).iloc[0], jarque_bera(e)
+        expected = [len(e), e.mean(), e.std(ddof=0), box["lb_stat"], box["lb_pvalue"], bera.statistic, bera.pvalue]
+        np.testing.assert_allclose(table.loc[name].drop("batch").astype(float), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

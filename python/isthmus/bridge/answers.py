@@ -10,13 +10,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from isthmus import messages
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError, ReplicateWarning
+from isthmus.errors import (
+    ConvergenceWarning,
+    IdentifiabilityWarning,
+    InputError,
+    MissingDependencyError,
+    ReplicateWarning,
+)
 
 Answer = dict[str, Any]
 
 # Phrases of the engine's texts that name a Python thing, as an R user has it.
 IN_R = (
     (re.compile(r"`adata\.var_names_make_unique\(\)`"), "`make.unique(rownames(data))`"),
+    (re.compile(r"`adata\.obs_names_make_unique\(\)`"), "`make.unique(colnames(data))`"),
+    (re.compile(r"Run: pip install 'isthmus\[(\w+)\]'"), r'Run: isthmus::install_isthmus(extras = "\1")'),
+    (re.compile(r"same_type_neighbors=True"), "same_type_neighbors = TRUE"),
     (
         re.compile(r"The row names of (`size_factors`|`offset`)(.*)`\.reset_index\(drop=True\)`"),
         r"The names of \1\2`unname()`",
@@ -58,6 +67,7 @@ TRANSPOSED_IN_R = (
 
 _WARNINGS: dict[type[Warning], str] = {
     ConvergenceWarning: "isthmus_convergence_warning",
+    IdentifiabilityWarning: "isthmus_identifiability_warning",
     ReplicateWarning: "isthmus_replicate_warning",
 }
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 import isthmus
 from isthmus import messages
 from isthmus.bridge.answers import answers, orientation_of_r
 from isthmus.bridge.counts import counts_of_r
-from isthmus.bridge.plain import as_columns, as_plain
+from isthmus.bridge.plain import as_columns, plain_experiment, slots
 from isthmus.bridge.state import with_state
 from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
@@ -246,7 +245,8 @@ def pseudobulk(
     summed = isthmus.pseudobulk(
         counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
     )
-    return _experiment(summed) | {"obs": as_columns(summed.obs)}
+    names = {"genes": list(summed.var_names), "cells": list(summed.obs_names)}
+    return slots(summed.X) | names | {"obs": as_columns(summed.obs)}
 
 
 @answers
@@ -305,28 +305,7 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
     for name in ("design", "dispersion_design"):
         if options.get(name) is not None:
             options[name] = _simulated_design(options[name])
-    adata = isthmus.simulate_counts(**{name: as_number(value) for name, value in options.items()})
-    obs = adata.obs.copy()
-    stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
-    return _experiment(adata) | {
-        "obs": as_columns(obs),
-        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
-        "metadata": as_plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
-        "size_factors": stored,
-    }
-
-
-def _experiment(adata: Any) -> dict[str, Any]:
-    """The slots of a genes x cells dgCMatrix, and names."""
-    matrix = sparse.csr_matrix(adata.X)
-    matrix.sort_indices()
-    return {
-        "p": matrix.indptr.astype(np.int32),
-        "i": matrix.indices.astype(np.int32),
-        "x": matrix.data.astype(float),
-        "genes": list(adata.var_names),
-        "cells": list(adata.obs_names),
-    }
+    return plain_experiment(isthmus.simulate_counts(**{name: as_number(value) for name, value in options.items()}))
 
 
 def _simulated_design(wire: Wire) -> Any:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from isthmus.factors.result import FactorFit
     from isthmus.results import State
 
-_MOMENTS = ("filtered", "filtered_cov", "smoothed", "smoothed_cov", "path", "heywood")
+_MOMENTS = ("filtered", "filtered_cov", "smoothed", "smoothed_cov", "path", "heywood", "held")
+_FLAGS = ("heywood", "held")
 _ESTIMATE = ("log_likelihood", "n_iter", "converged", "gain", "scaled_score", "kernel")
 _ROW = ("text", "status", "message", "n_time", "n_series", "n_missing", "seconds")
 
@@ -74,7 +75,7 @@ def _encode_batch(batch: BatchFit, prefix: str, state: State) -> dict[str, Any]:
         return row
     estimate, params = one.estimate, one.estimate.params
     arrays: dict[str, Any] = {name: getattr(estimate, name) for name in _MOMENTS}
-    arrays["heywood"] = estimate.heywood.astype(np.float64)
+    arrays |= {name: getattr(estimate, name).astype(np.float64) for name in _FLAGS}
     arrays |= {"mean": one.mean, "sd": one.sd, "y": one.y, "loads": one.spec.loads.astype(np.float64)}
     arrays |= {"loadings": params.loadings, "idio_ar1": params.idio_ar1, "idio_var": params.idio_var}
     arrays["quarterly"] = one.spec.quarterly.astype(np.float64)
@@ -128,7 +129,7 @@ def _decode_fitted(row: dict[str, Any], prefix: str, state: State) -> Fitted:
         initial_state=arrays.get("initial_state"),
         initial_cov=arrays.get("initial_cov"),
     )
-    moments = {name: arrays[name] for name in _MOMENTS} | {"heywood": arrays["heywood"].astype(bool)}
+    moments = {name: arrays[name] for name in _MOMENTS} | {name: arrays[name].astype(bool) for name in _FLAGS}
     initial = (arrays["first_mean"], arrays["first_cov"]) if "first_mean" in arrays else None
     estimate = Estimate(params=params, initial=initial, **moments, **row["estimate"])
     times = _decode_times(row["times"], _text(state[prefix + "times"]))
