@@ -1,5 +1,5 @@
-# Cell-cell interactions in a minute: 3,029 cells of a stained tissue section, five cell types, and what the cells around
-# a cell tell about it. Writes tables and plots to demo-output/. Run: make demo-all.
+# Cell-cell interactions in a minute: 3,029 cells of a stained tissue section, five cell types, and what its neighbours
+# tell about a cell. Writes tables and plots to demo-output/. Run: make demo-all.
 suppressPackageStartupMessages({
   library(SingleCellExperiment)
   library(isthmus)
@@ -50,7 +50,7 @@ fit <- step("Fitting five networks, each without one fifth of the section", {
 })
 print(fit)
 
-explained <- step("How much do the neighbours explain, in cells that the network has not seen?", explained_variance(fit))
+explained <- step("How much do the neighbours explain, in cells that were held out?", explained_variance(fit))
 shown <- explained[explained$head == "all", c("receiver", "r2", "pval", "padj", "n_cells")]
 print(data.frame(lapply(shown, function(x) if (is.numeric(x)) signif(x, 3) else x)), row.names = FALSE)
 
