@@ -12,6 +12,7 @@ ours travel as values. All others pass through: reticulate 1.28 delivers about o
 
 from __future__ import annotations
 
+from isthmus.bridge.convert import as_anndata, take_apart
 from isthmus.bridge.factors import (
     evaluate_forecasts,
     factor_news,
@@ -51,6 +52,7 @@ from isthmus.bridge.glm import (
 )
 
 __all__ = [
+    "as_anndata",
     "cell_columns",
     "check",
     "check_design",
@@ -80,6 +82,7 @@ __all__ = [
     "spin",
     "summary",
     "table",
+    "take_apart",
     "test_glm",
     "unknown_columns",
 ]
