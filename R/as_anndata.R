@@ -110,6 +110,15 @@ experiment_made <- function(wire, lost = character(0)) {
   list(x = x, lost = book$lost)
 }
 
+# What Python calls: its own errors of the conversion as values, since rpy2 knows no classes of conditions.
+answer_to_python <- function(expression) {
+  tryCatch(list(value = expression), isthmus_error = function(e) list(error = conditionMessage(e)))
+}
+
+parts_for_python <- function(x) answer_to_python(experiment_parts(x))
+
+made_for_python <- function(wire) answer_to_python(experiment_made(wire))
+
 check_on_loss <- function(on_loss, call) {
   known <- c("warn", "error", "ignore")
   if (!is.character(on_loss) || length(on_loss) != 1L || !on_loss %in% known) {

@@ -24,7 +24,7 @@ experiment_wire <- function(x, book, label = "") {
   recipe <- recipe[!vapply(recipe, is.null, NA)]
   list(
     dim = wire_vector(dim(x)), genes = wire_names(rownames(x)), cells = wire_names(colnames(x)),
-    assays = assays$wire, x = assays$x, obs = columns$wire, var = rows$wire,
+    assays = assays$wire, x_index = assays$x, obs = columns$wire, var = rows$wire,
     obsm = joined(inner$reduced, columns$wide), varm = joined(ranges$wire, rows$wide),
     obsp = inner$col_pairs, varp = inner$row_pairs, uns = metadata$wire, alternatives = inner$alternatives,
     recipe = if (length(recipe)) serialize(recipe, NULL), python = python_recipe(x)

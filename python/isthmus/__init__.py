@@ -9,7 +9,8 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 from isthmus.data.design import design_matrix
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.embedded_r import as_anndata, as_sce
+from isthmus.errors import ConvergenceWarning, ConversionWarning, InputError, MissingDependencyError
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
 from isthmus.results import load_fit, save_fit
@@ -17,11 +18,14 @@ from isthmus.testing import simulate_counts
 
 __all__ = [
     "ConvergenceWarning",
+    "ConversionWarning",
     "FactorFit",
     "GlmFit",
     "InputError",
     "MissingDependencyError",
     "__version__",
+    "as_anndata",
+    "as_sce",
     "constraint_matrix",
     "design_matrix",
     "factor_news",

@@ -88,7 +88,7 @@ def _assays(adata: AnnData, likenesses: Likenesses) -> Wire:
     likenesses.layers_only = adata.X is None and len(adata.layers) > 0
     for key, layer in adata.layers.items():
         nodes[str(key)] = likenesses.pack(layer, "layers", str(key), turned=True)
-    return {"assays": _items(nodes), "x": -1 if adata.X is None else 0}
+    return {"assays": _items(nodes), "x_index": -1 if adata.X is None else 0}
 
 
 def _table(frame: pd.DataFrame, place: str, likenesses: Likenesses) -> Wire:
@@ -175,7 +175,7 @@ def to_anndata(wire: Mapping[str, Any]) -> AnnData:
     n_genes, n_cells = (int(n) for n in wire["dim"])
     cells, genes = _names(wire["cells"], n_cells), _names(wire["genes"], n_genes)
     assays = dict(_nodes(wire["assays"]))
-    first = list(assays)[int(wire["x"])] if int(wire["x"]) >= 0 else None
+    first = list(assays)[int(wire["x_index"])] if int(wire["x_index"]) >= 0 else None
     layers = {
         key: likenesses.unpack(node, *(("X",) if key == first else ("layers", key)), turned=True)
         for key, node in assays.items()
