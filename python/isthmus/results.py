@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 FORMAT = 1
-_KINDS = {"GlmFit": "isthmus.glm.result", "FactorFit": "isthmus.factors.result"}  # where the class of a saved fit lives
+_KINDS = {  # where the class of a saved fit lives
+    "GlmFit": "isthmus.glm.result",
+    "FactorFit": "isthmus.factors.result",
+    "AmbientFit": "isthmus.ambient.result",
+    "InteractionFit": "isthmus.interaction.result",
+}
 _META, _ARRAYS = "fit.json", "arrays.npz"
 
 
