@@ -327,7 +327,7 @@ test_that("diagnostics() tests the one-step errors", {
   theirs <- stats::Box.test(errors[complete, ], lag = 3, type = "Ljung-Box")
   expect_equal(ours$ljung_box, unname(theirs$statistic), tolerance = 1e-8)
   expect_equal(ours$ljung_box_pval, theirs$p.value, tolerance = 1e-8)
-  expect_error(diagnostics(fit, lags = 0), "`lags` must be a whole number, 1 or more; got 0", class = "isthmus_input_error")
+  expect_input_error(diagnostics(fit, lags = 0), "`lags` must be a whole number, 1 or more; got 0")
   expect_error(diagnostics(1), "`fit` must be a fit of fit_factors(); got numeric.", fixed = TRUE)
 })
 
