@@ -25,7 +25,9 @@
 #' @examples
 #' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(300, 20, seed = 1)
-#'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
+#'   fit <- fit_interactions(
+#'     sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'   )
 #'   summary(fit)
 #'   dim(predict(fit))
 #'   head(as.data.frame(fit, table = "history"))

@@ -77,7 +77,9 @@ NULL
 #' @examples
 #' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(400, 20, seed = 1)
-#'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
+#'   fit <- fit_interactions(
+#'     sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'   )
 #'   explained_variance(fit, null = "none")
 #'   effects <- neighbor_effects(fit, null = "none")
 #'   effects[is.na(effects$gene), ]
@@ -201,14 +203,16 @@ compare_interactions <- function(fit, group, unit = "sample", n_permutations = N
   interaction_table("compare_interactions", fit, options, call)
 }
 
-# A function of the engine's that takes a fit and gives a table; its class is the function's name.
+# A function of the engine's that takes a fit and gives a table; its class is the function's name. Attention at given
+# distances is drawn as attention by distance is.
 interaction_table <- function(name, fit, options, call) {
   check_interaction_fit(fit, "fit", call)
   refuse_na(options, call)
   options <- Map(function(option, argument) wire_table_option(option, argument, call), options, names(options))
   arguments <- c(list("interaction_table", engine_fit(fit, call), name), options, list(.call = call))
   table <- unwire_table(do.call(call_engine, arguments))
-  structure(table, class = c(paste0("isthmus_", name), "data.frame"))
+  parent <- if (name == "counterfactual_attention") "isthmus_attention_by_distance"
+  structure(table, class = c(paste0("isthmus_", name), parent, "data.frame"))
 }
 
 # Units and groups are one value per cell or per sample; everything else is what it is.

@@ -24,7 +24,9 @@
 #' @examples
 #' if (isthmus_available("torch") && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   sce <- simulate_interactions(300, 20, seed = 1)
-#'   fit <- fit_interactions(sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2)
+#'   fit <- fit_interactions(
+#'     sce, labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'   )
 #'   plot(explained_variance(fit, null = "none"))
 #'   plot(fit, type = "contributions", gene = "gene1", sender = "B")
 #' }
@@ -53,7 +55,8 @@ plot.isthmus_interactions <- function(x, y, type = "explained_variance", ..., se
 check_choice <- function(value, known, argument, call) {
   if (!is.character(value) || length(value) != 1L || !value %in% known) {
     listed <- paste(sprintf("'%s'", known), collapse = ", ")
-    abort_input(sprintf("`%s` must be one of %s; got %s.", argument, listed, paste(format(value), collapse = ", ")), call)
+    came <- paste(format(value), collapse = ", ")
+    abort_input(sprintf("`%s` must be one of %s; got %s.", argument, listed, came), call)
   }
 }
 
@@ -177,11 +180,6 @@ plot.isthmus_attention_by_distance <- function(x, y, receiver = NULL, heads = NU
     ggplot2::labs(x = "distance", y = "attention", colour = "sender") +
     ggplot2::theme_minimal()
 }
-
-#' @rdname isthmus-interaction-plots
-#' @method plot isthmus_counterfactual_attention
-#' @export
-plot.isthmus_counterfactual_attention <- plot.isthmus_attention_by_distance
 
 #' @rdname isthmus-interaction-plots
 #' @method plot isthmus_length_scales

@@ -48,7 +48,7 @@ engine <- function(call) {
 
 # reticulate inside an R that rpy2 hosts kills the process at exit.
 refuse_rpy2 <- function(call, command = commandArgs()) {
-  if (length(command) > 0L && identical(command[[1L]], "rpy2")) {
+  if (hosted_by_python(command)) {
     text <- paste(
       "isthmus cannot start Python in an R that runs inside Python (rpy2).",
       "Call the engine from the Python cell instead: `import isthmus; isthmus.fit_glm(adata, \"~ condition\")`."
@@ -56,6 +56,8 @@ refuse_rpy2 <- function(call, command = commandArgs()) {
     abort_missing(text, call)
   }
 }
+
+hosted_by_python <- function(command = commandArgs()) length(command) > 0L && identical(command[[1L]], "rpy2")
 
 # Order: a Python that already runs, RETICULATE_PYTHON, what the session chose with reticulate::use_python(), the
 # virtualenv r-isthmus, a managed environment that the user declared. reticulate's own search is never used: it may

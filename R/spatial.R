@@ -8,7 +8,8 @@
 #' @noRd
 wire_tissue <- function(data, columns, coordinates, assay, call) {
   counts <- as_counts(data, assay = assay, call = call)
-  named <- unlist(lapply(columns, function(column) if (is.character(column) && length(column) < counts_cells(counts)) column))
+  names_columns <- function(x) is.character(x) && length(x) < counts_cells(counts)
+  named <- unlist(Filter(names_columns, columns))
   list(
     data = wire_counts(counts), layer = counts$layer, counts = counts,
     cells = if (is.null(counts$python)) wire_cells(counts$cells, named, call),
@@ -25,8 +26,8 @@ wire_per_cell <- function(x, name, call) {
   }
   column <- plain_column(x)
   if (is.list(column) || !is.null(dim(column))) {
-    text <- sprintf("`%s` must be a column of the cells' data or have one value per cell; got %s.", name, class(x)[[1L]])
-    abort_input(text, call)
+    rule <- "`%s` must be a column of the cells' data or have one value per cell; got %s."
+    abort_input(sprintf(rule, name, class(x)[[1L]]), call)
   }
   list(kind = "per_cell", column = wire_column(panel_column(column), name, call), rows = wire_names(names(x)))
 }
@@ -80,7 +81,8 @@ named_coordinates <- function(data, name, call) {
     return(spatial_coords(data))
   }
   dims <- if (methods::is(data, "SingleCellExperiment")) SingleCellExperiment::reducedDimNames(data) else character(0)
-  columns <- if (methods::is(data, "SummarizedExperiment")) colnames(SummarizedExperiment::colData(data)) else character(0)
+  has_columns <- methods::is(data, "SummarizedExperiment")
+  columns <- if (has_columns) colnames(SummarizedExperiment::colData(data)) else character(0)
   if (length(name) == 1L && name %in% dims) {
     return(as.matrix(SingleCellExperiment::reducedDim(data, name)))
   }

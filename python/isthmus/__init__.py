@@ -10,8 +10,10 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 from isthmus.ambient import AmbientFit, ambient_profile, remove_ambient
 from isthmus.data.design import design_matrix
+from isthmus.embedded_r import as_anndata, as_sce
 from isthmus.errors import (
     ConvergenceWarning,
+    ConversionWarning,
     IdentifiabilityWarning,
     InputError,
     MissingDependencyError,
@@ -33,6 +35,7 @@ from isthmus.testing import simulate_counts
 __all__ = [
     "AmbientFit",
     "ConvergenceWarning",
+    "ConversionWarning",
     "FactorFit",
     "GlmFit",
     "IdentifiabilityWarning",
@@ -42,6 +45,8 @@ __all__ = [
     "ReplicateWarning",
     "__version__",
     "ambient_profile",
+    "as_anndata",
+    "as_sce",
     "attention",
     "constraint_matrix",
     "design_matrix",

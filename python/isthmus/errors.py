@@ -25,3 +25,7 @@ class ReplicateWarning(UserWarning):
 
 class IdentifiabilityWarning(UserWarning):
     """The data leave part of the answer open: the text says what is then assumed and what would settle it."""
+
+
+class ConversionWarning(UserWarning):
+    """A conversion between AnnData and SingleCellExperiment could not carry something: the text names all of it."""

@@ -1,7 +1,11 @@
 """fit_interactions: what is held out stays out, seeds, options, tables, transfer, save and load."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -290,6 +294,46 @@ def test_a_gpu_that_is_not_there_is_an_error(adata):
         return
     with pytest.raises(InputError, match="`accelerator` 'gpu' needs a CUDA device"):
         fit_interactions(adata, **QUICK, accelerator="gpu")
+
+
+def awkward():
+    rng = np.random.default_rng(0)
+    places, x = rng.uniform(0, 60, (120, 2)), rng.normal(size=(120, 4))
+    yield "all zero", np.zeros((120, 4)), places, {}
+    yield "one gene", x[:, :1], places, {}
+    yield "three dimensions", x, np.column_stack([places, rng.uniform(0, 5, 120)]), {}
+    yield "a line", x, np.column_stack([places[:, 0], np.zeros(120)]), {}
+    yield "more neighbours than cells", x, places, {"n_neighbors": 500, "radius": 8.0}
+    yield "huge coordinates", x, places * 1e6, {}
+    yield "large values", x * 1e6, places, {}
+    yield "a batch smaller than a group", x, places, {"batch_size": 8}
+    yield "a batch larger than the data", x, places, {"batch_size": 10_000}
+    yield "samples of one cell", x, places, {"sample": np.r_[np.arange(5), np.full(115, 9)]}
+
+
+@pytest.mark.parametrize(("x", "places", "options"), [pytest.param(*rest, id=name) for name, *rest in awkward()])
+def test_awkward_cells_get_finite_predictions(x, places, options):
+    kinds = np.array(["a", "b"])[np.random.default_rng(1).integers(0, 2, 120)]
+    fit = fit_interactions(x, **(QUICK | {"labels": kinds, "coordinates": places, "folds": 2} | options))
+    predicted = fit.predict()
+    assert predicted.shape == x.shape
+    assert np.isfinite(predicted.to_numpy()).all()
+    if not x.any():
+        assert np.abs(predicted.to_numpy()).max() < 0.2
+
+
+def test_an_interrupt_ends_a_long_fit_at_once_and_leaves_torch_as_it_was(adata):
+    before = torch.get_num_threads()
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    start = time.process_time()
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            fit_interactions(adata, **(QUICK | {"max_epochs": 10**6}), early_stopping=False)
+    finally:
+        timer.cancel()
+    assert time.process_time() - start < 5
+    assert torch.get_num_threads() == before
 
 
 # ---- torch is an extra ---------------------------------------------------------------------------------------------

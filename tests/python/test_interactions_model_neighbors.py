@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from isthmus.errors import InputError
 from isthmus.interaction.folds import make_folds
@@ -22,7 +24,7 @@ def by_loop(places, types, samples, k, *, radius=np.inf, same_type=False):
         allowed = (samples == samples[i]) & (np.arange(len(places)) != i)
         allowed &= same_type | (types != types[i])
         apart = np.where(allowed, np.linalg.norm(places - place, axis=1), np.inf)
-        order = [j for j in np.argsort(apart, kind="stable")[:k] if apart[j] <= radius]
+        order = [j for j in np.argsort(apart, kind="stable")[:k] if apart[j] <= radius and allowed[j]]
         index[i, : len(order)], distance[i, : len(order)] = order, apart[order]
     return index, distance
 
@@ -138,3 +140,37 @@ def test_one_fold_trains_on_everything(cells):
     found = find_neighbors(*cells, n_neighbors=5)
     folds = make_folds(cells[0], cells[2], found, n_folds=1)
     assert folds.training(0, found).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(2, 60),
+    k=st.integers(1, 8),
+    n_types=st.integers(1, 3),
+    n_samples=st.integers(1, 3),
+    same_type=st.booleans(),
+    dimensions=st.sampled_from([2, 3]),
+    seed=st.integers(0, 2**31),
+)
+def test_properties_of_neighbors_and_folds(n, k, n_types, n_samples, same_type, dimensions, seed):
+    """Places on a coarse grid, so that many coincide."""
+    rng = np.random.default_rng(seed)
+    places = rng.integers(0, 6, (n, dimensions)).astype(float)
+    types, samples = rng.integers(0, n_types, n), rng.integers(0, n_samples, n)
+    found = find_neighbors(places, types, samples, n_neighbors=k, same_type=same_type)
+    index, distance = by_loop(places, types, samples, k, same_type=same_type)
+    np.testing.assert_allclose(found.distance, distance, rtol=1e-6)  # with ties the cells may differ, distances not
+    assert ((found.index >= 0) == (index >= 0)).all()
+    for i, row in enumerate(found.index):
+        there = row[row >= 0]
+        assert len(set(there)) == len(there)
+        assert i not in there
+        assert (samples[there] == samples[i]).all()
+        assert same_type or (types[there] != types[i]).all()
+    folds = make_folds(places, samples, found, n_folds=2, fill_all=False)
+    assert sorted(np.unique(folds.block)) == list(range(folds.n_blocks))
+    for fold in range(2):
+        training = folds.training(fold, found)
+        assert not training[folds.fold == fold].any()
+        reached = found.index[training]
+        assert not (folds.fold[reached[reached >= 0]] == fold).any()

@@ -95,7 +95,7 @@ test_that("a Python module that is missing is named", {
   skip_if_no_engine()
   expect_true(isthmus_available("numpy"))
   required <- Sys.getenv("ISTHMUS_REQUIRE_ENGINE", unset = NA)
-  on.exit(if (is.na(required)) Sys.unsetenv("ISTHMUS_REQUIRE_ENGINE") else Sys.setenv(ISTHMUS_REQUIRE_ENGINE = required))
+  on.exit(Sys.setenv(ISTHMUS_REQUIRE_ENGINE = if (is.na(required)) "" else required))
   Sys.setenv(ISTHMUS_REQUIRE_ENGINE = "0")
   expect_false(isthmus_available(c("numpy", "a_module_that_nobody_has")))
   Sys.setenv(ISTHMUS_REQUIRE_ENGINE = "1")

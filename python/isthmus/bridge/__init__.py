@@ -20,6 +20,7 @@ from isthmus.bridge.ambient import (
     sensitivity,
     simulate_ambient,
 )
+from isthmus.bridge.convert import as_anndata, take_apart
 from isthmus.bridge.factors import (
     diagnostics,
     evaluate_forecasts,
@@ -74,6 +75,7 @@ from isthmus.bridge.interaction import (
 
 __all__ = [
     "ambient_profile",
+    "as_anndata",
     "cell_columns",
     "check",
     "check_design",
@@ -119,6 +121,7 @@ __all__ = [
     "spin",
     "summary",
     "table",
+    "take_apart",
     "test_glm",
     "transfer",
     "unknown_columns",

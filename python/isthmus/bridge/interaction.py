@@ -13,6 +13,7 @@ from scipy import sparse
 from isthmus.bridge.answers import answers, orientation_of_r
 from isthmus.bridge.plain import as_columns
 from isthmus.bridge.state import with_state
+from isthmus.bridge.torch_in_r import import_torch
 from isthmus.bridge.wire import (
     Wire,
     as_labelled,
@@ -81,6 +82,7 @@ def fit_interactions(
     """Fit the model, and return the engine's fit beside its plain state."""
     from isthmus.interaction import fit_interactions as fit
 
+    import_torch()
     given = option_of_r(options) if isinstance(options, Mapping) else {}  # R's empty list crosses as []
     return with_state(fit(tissue_of_r(data, cells), **_tissue_arguments(tissue), **given, progress=progress))
 

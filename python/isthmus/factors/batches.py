@@ -74,8 +74,9 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             msg = (
-                f"`n_workers` {n_workers}: a worker process died. In a script, the call must stand under `if __name__ == "
-                "'__main__':`, as workers import the script; short of memory, use fewer. n_workers=1 needs no process."
+                f"`n_workers` {n_workers}: a worker process died. In a script, the call must stand under "
+                "`if __name__ == '__main__':`, as workers import the script; short of memory, use fewer. n_workers=1 "
+                "needs no process."
             )
             raise InputError(msg) from error
         except BaseException:  # Ctrl-C: nobody would read what the workers still do
@@ -137,7 +138,7 @@ def fit_panel(panel: BatchPanel, task: Task) -> tuple[Fitted, str]:
     values = panel.values[:, usable]
     mean, sd = np.zeros(values.shape[1]), np.ones(values.shape[1])
     if options.standardize:
-        mean, sd = np.nanmean(values, axis=0), np.nanstd(values, axis=0, ddof=1)
+        mean, sd = _moments(values)
     y = np.ascontiguousarray((values - mean) / sd)
     spec = make_spec(layout, options, task.panel.quarterly[usable])
     estimate = estimate_panel(y, spec, layout, options)
@@ -218,6 +219,13 @@ def rotated(estimate: Estimate, spec: Spec, m: np.ndarray) -> Estimate:
         smoothed=smoothed,
         smoothed_cov=smoothed_cov,
     )
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each series; squares of numbers beyond 1e154 or below 1e-154 would be lost."""
+    size = np.fmax.reduce(np.abs(values), axis=0)
+    scaled = values / size
+    return np.nanmean(scaled, axis=0) * size, np.nanstd(scaled, axis=0, ddof=1) * size
 
 
 def _usable(values: np.ndarray) -> np.ndarray:

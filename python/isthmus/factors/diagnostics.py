@@ -11,6 +11,7 @@ from scipy import stats
 from isthmus import schema
 from isthmus.factors import kernel
 from isthmus.factors.blocks import whole
+from isthmus.factors.forecast import check_fit
 from isthmus.factors.statespace import build, innovations
 from isthmus.factors.tables import fitted_batches
 
@@ -50,7 +51,7 @@ def diagnostics(fit: FactorFit, lags: int = 4) -> pd.DataFrame:
     Raises
     ------
     InputError
-        `lags` is not a whole number, 1 or more.
+        `fit` is no FactorFit; `lags` is not a whole number, 1 or more.
 
     Examples
     --------
@@ -60,6 +61,7 @@ def diagnostics(fit: FactorFit, lags: int = 4) -> pd.DataFrame:
     >>> diagnostics(fit)["sd"].round().tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    check_fit(fit)
     lags = whole(lags, "lags", 1)
     found: dict[str, list[Any]] = {name: [] for name in schema.DIAGNOSTICS}
     for text, one in fitted_batches(fit):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.data.panel import batch_panel, read_panel, split_panel, time_text
+from isthmus.data.transforms import check_series
+from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
 from isthmus.factors.blocks import whole
 from isthmus.factors.fit import fit_factors
@@ -56,6 +59,15 @@ def evaluate_forecasts(
     InputError
         Fewer than two vintages, or steps that are not whole numbers.
     """
+    if isinstance(vintages, (str, Mapping)) or not isinstance(vintages, Iterable) or hasattr(vintages, "shape"):
+        msg = f"`vintages` must be a list of panels, oldest first; got {type(vintages).__name__}."
+        raise InputError(msg)
+    unknown = [name for name in options if name not in signature(fit_factors).parameters]
+    if unknown:
+        msg = f"`{unknown[0]}` must be an option of fit_factors; there is none of that name. " + did_you_mean(
+            unknown[0], list(signature(fit_factors).parameters)
+        )
+        raise InputError(msg)
     vintages, steps = list(vintages), [whole(step, "h", 1) for step in (h if isinstance(h, Iterable) else [h])]
     if len(vintages) < 2:
         msg = f"`vintages` must be two panels or more, oldest first; got {len(vintages)}."
@@ -65,6 +77,8 @@ def evaluate_forecasts(
         raise InputError(msg)
     reading = {"transform": transform, "columns": columns, "time": time}
     truth = _transformed(vintages[-1], reading)
+    series = [series] if isinstance(series, str) else series
+    check_series("series", series or (), list(truth.columns))
     errors: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for vintage in vintages[:-1]:
         fit = fit_factors(vintage, **reading, **options)
@@ -74,7 +88,7 @@ def evaluate_forecasts(
         for step in steps:
             when = fit_times(table)[step - 1]
             for name in series or fit.one().names:
-                if when in truth.index and np.isfinite(truth.loc[when, name]):
+                if name in means and when in truth.index and np.isfinite(truth.loc[when, name]):
                     actual = truth.loc[when, name]
                     rival = _ar1_forecast(own[name].to_numpy(), step)
                     errors.setdefault((name, step), []).append((means.loc[when, name] - actual, rival - actual))

@@ -360,5 +360,6 @@ def fit_panel(
         return fit(start)
     found = fit(start_params(panel.y, spec))
     # Where a variance is held there is no maximum that others could be compared with.
-    proper = isinstance(panel, CompiledPanel) and found.converged and not found.held.any()
-    return exchange_factors(panel, found, fit) if proper else found
+    if not isinstance(panel, CompiledPanel) or not found.converged or found.held.any():
+        return found
+    return exchange_factors(panel, found, fit)

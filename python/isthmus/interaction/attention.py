@@ -157,7 +157,7 @@ def _rows_of(
 ) -> list[np.ndarray]:
     """Receiver, neighbour, head, weight and distance of a chunk's rows."""
     weights = np.where((chunk.neighbors >= 0)[:, None], _weigh(fit, chunk, flavor, gene), np.nan)
-    n, n_heads, k = weights.shape
+    _, n_heads, k = weights.shape
     neighbors = np.broadcast_to(chunk.neighbors[:, None], weights.shape)
     distance = np.broadcast_to(chunk.distance[:, None], weights.shape)
     if top is not None and top < k:

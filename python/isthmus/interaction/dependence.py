@@ -1,9 +1,10 @@
 """How much the blocks of a cross-fitted statistic depend on each other through the models.
 
-Blocks b and b' in different folds enter T = sum_b D_b twice: b is predicted by a model that trained on b', and b' by one
-that trained on b. To first order in the training residuals, D_b holds e_b' K_f e_b' and D_b' holds e_b' K_g e_b for the
-kernels K_f, K_g by which the two models respond to what they are trained on. If these are alike, the two terms are the
-same number, and T has twice the variance that the sum of the D_b^2 shows; if they are unrelated, it has just that.
+Blocks b and b' in different folds enter T = sum_b D_b twice: b is predicted by a model that trained on b', and b' by
+one that trained on b. To first order in the training residuals, D_b holds e_b' K_f e_b' and D_b' holds e_b' K_g e_b,
+with the kernels K_f, K_g by which the two models respond to what they are trained on. If these are alike, the two terms
+are the same number, and T has twice the variance that the sum of the D_b^2 shows; if they are unrelated, it has just
+that.
 
 Under the null the models' contributions Delta_f, Delta_g to the same cells are correlated by rho x (share of f's
 training cells that g trained on, too) = rho (F - 2) / (F - 1) for F folds, rho being the correlation of the kernels. So

@@ -56,7 +56,8 @@ def explained_variance(
         autocorrelated in space, and rejects too often where it is. "shift": predictions are moved by a toroidal shift
         of each sample, to the nearest cell of the type; approximate. "none": no test.
     n_permutations
-        Draws B. None: just above (tests in the largest family) / 0.05, at least 199 (9,999 for "block"). p = (1 + #{T* >= T}) / (1 + B);
+        Draws B. None: just above (tests in the largest family) / 0.05, at least 199 (9,999 for "block").
+        p = (1 + #{T* >= T}) / (1 + B);
         with null="block" a test stops after 50 draws that reach it.
     unit
         Of null="block": "block", spatial blocks, 20 or more with cells of the type; "sample", or a mapping from sample

@@ -49,7 +49,7 @@ class FoldModel:
     output
         ``(n_genes, d)``: W.
     means
-        ``(n_types, n_genes)`` of the fold's training cells; NaN for a type that has none.
+        ``(n_types, n_genes)`` of the cells outside the fold; NaN for a type of which none trained.
     """
 
     fold: int

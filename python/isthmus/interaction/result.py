@@ -46,7 +46,8 @@ class InteractionFit:
     weights
         Name -> ``(n_folds, ...)`` float32: parameters of the networks.
     means
-        ``(n_folds, n_types, n_genes)`` float64: type means of each fold's training cells; NaN for a type without any.
+        ``(n_folds, n_types, n_genes)`` float64: type means of the cells outside each fold; NaN for a type of which none
+        trained.
     gene_weights
         ``(n_folds, n_genes)`` float64: factors of squared errors in training.
     history

@@ -7,7 +7,7 @@ torch's and numpy's global states stay as they were.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,6 +226,9 @@ class _Loop:
     def _step(self, cells: np.ndarray) -> Step:
         p, ids = self.p, self.indexer(cells)
         types = p.type_codes[cells]
+        if not len(ids.neighbors):  # nobody here has a neighbour: a stand-in that no pair attends to
+            stand_in = np.zeros(1, dtype=np.int64)
+            ids = replace(ids, neighbors=cells[:1], combination_type=stand_in, combination_neighbor=stand_in)
 
         def put(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(p.device)
