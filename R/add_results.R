@@ -1,18 +1,35 @@
 #' Attach results to your own object
 #'
-#' Puts the columns of a fit's gene table and its coefficients, or the columns of
-#' a test, into `rowData(x)`. Rows are found by gene name; nothing else of `x`
-#' changes.
+#' Puts the columns of a GLM's gene table and its coefficients, or the columns of
+#' a test, into `rowData(x)`. Of a fit of [remove_ambient()] come the assays
+#' `denoised` and `denoised_mean`, what is known of each cell (`ambient_rho`,
+#' `ambient_rho_se`, `ambient_flag` and the UMI) in `colData(x)`, of each gene
+#' (`ambient_prob`, one column a batch where there are several; `ambient_observed`,
+#' `ambient_removed`, `ambient_share`) in `rowData(x)`, and the profile, the history
+#' and the settings in `metadata(x)$ambient`. Genes and cells are found by name;
+#' nothing else of `x` changes.
 #'
 #' The smoothed factors of a factor fit go into `colData(x)`, a column for each
 #' factor, and in a `SingleCellExperiment` also into `reducedDim(x, "factors")`.
 #' Columns of `x` are found by batch and time.
 #'
+#' Of a fit of [fit_interactions()] come `contribution_all` and
+#' `contribution_<sender>` into `colData(x)`: what all neighbours, and those of each
+#' type, add to the prediction of the cell (root of the mean square over genes). A
+#' result of [contributions()] gives the columns of its senders and gene. Cells are
+#' found by name. A result of `explained_variance(by = "gene")` gives `r2_<receiver>`
+#' and `padj_<receiver>` of all heads in `rowData(x)`.
+#'
 #' @param x A `SummarizedExperiment` or `SingleCellExperiment`.
-#' @param fit A fit of [fit_glm()] or [fit_factors()], or a result of [test_glm()].
-#' @param prefix Put before each column name.
-#' @return `x` with more columns in its `rowData` or `colData`. Genes and time
-#'   points that the results do not have get `NA`.
+#' @param fit A fit of [fit_glm()], [fit_factors()], [remove_ambient()] or
+#'   [fit_interactions()], or a result of [test_glm()], [contributions()] or
+#'   [explained_variance()] by gene.
+#' @param prefix Put before each column name; in front of a name that begins with it
+#'   already it is left out. `NULL`: `"ambient_"` for a fit of [remove_ambient()],
+#'   else `"isthmus_"`.
+#' @return `x` with more in it. Genes and time points that the results of a GLM or of a
+#'   factor fit do not have get `NA`; so do cells of [contributions()]; the genes and
+#'   cells of `x` must be among those of [remove_ambient()].
 #' @export
 #' @examples
 #' if (isthmus_available()) {
@@ -22,14 +39,22 @@
 #'   sce <- add_results(sce, test_glm(fit, "conditionB"), prefix = "condition_")
 #'   SummarizedExperiment::rowData(sce)$condition_padj
 #' }
-add_results <- function(x, fit, prefix = "isthmus_") {
+add_results <- function(x, fit, prefix = NULL) {
   call <- rlang::current_env()
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  if (is.null(prefix)) prefix <- if (inherits(fit, "isthmus_ambient")) "ambient_" else "isthmus_"
   check_text(prefix, "prefix", call)
+  if (inherits(fit, "isthmus_ambient")) {
+    return(add_ambient(x, fit, prefix, call))
+  }
   if (inherits(fit, "isthmus_factors")) {
     return(add_factors(x, fit, prefix, call))
+  }
+  if (inherits(fit, "isthmus_interactions")) fit <- contributions(fit)
+  if (inherits(fit, "isthmus_contributions")) {
+    return(add_contributions(x, fit, prefix, call))
   }
   columns <- result_columns(fit, call)
   at <- rows_of_genes(x, columns$gene, call)
@@ -50,8 +75,11 @@ result_columns <- function(fit, call) {
     }
     return(unclass(fit))
   }
+  if (inherits(fit, "isthmus_explained_variance") && "gene" %in% names(fit)) {
+    return(receiver_columns(fit))
+  }
   if (!inherits(fit, "isthmus_glm")) {
-    rule <- "`fit` must be a fit of fit_glm() or fit_factors(), or a result of test_glm(); got %s."
+    rule <- "`fit` must be a fit, or a result of test_glm(), contributions() or explained_variance() by gene; got %s."
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))
@@ -70,6 +98,38 @@ rows_of_genes <- function(x, genes, call) {
     abort_input(text, call)
   }
   at
+}
+
+# r2 and adjusted p-value of all heads, a column for each receiver.
+receiver_columns <- function(table) {
+  class(table) <- "data.frame"
+  table <- table[table$head == "all", ]
+  genes <- unique(table$gene)
+  columns <- list(gene = genes)
+  for (receiver in unique(table$receiver)) {
+    own <- table[table$receiver == receiver, ]
+    at <- match(genes, own$gene)
+    columns[[paste0("r2_", receiver)]] <- own$r2[at]
+    columns[[paste0("padj_", receiver)]] <- own$padj[at]
+  }
+  columns
+}
+
+add_contributions <- function(x, table, prefix, call) {
+  cells <- if (is.null(colnames(x))) paste0("cell", seq_len(ncol(x))) else colnames(x)
+  if (!any(cells %in% table$cell)) {
+    text <- sprintf(
+      "`x` must have the cells of the fit; got %s, the fit has %s. Use the object that was fitted.",
+      first_few(cells), first_few(table$cell)
+    )
+    abort_input(text, call)
+  }
+  for (sender in unique(table$sender)) {
+    own <- table[table$sender == sender, ]
+    name <- paste0(prefix, "contribution_", sender)
+    SummarizedExperiment::colData(x)[[name]] <- own$contribution[match(cells, own$cell)]
+  }
+  x
 }
 
 add_factors <- function(x, fit, prefix, call) {

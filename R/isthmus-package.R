@@ -4,9 +4,10 @@
 #' frames back. It takes `SingleCellExperiment` objects, matrices of every
 #' common class and reticulate's AnnData; formulas are evaluated by R.
 #'
-#' Start with [fit_glm()] and [test_glm()], or with [fit_factors()]. [install_isthmus()] installs the
-#' engine once; loading the package never starts Python, and nothing installs
-#' itself inside a model call. [isthmus_info()] says what is used.
+#' Start with [fit_glm()] and [test_glm()], with [fit_factors()], or with
+#' [fit_interactions()]. [install_isthmus()] installs the engine once; loading the
+#' package never starts Python, and nothing installs itself inside a model call.
+#' [isthmus_info()] says what is used.
 #'
 #' @section Options:
 #' * `isthmus.progress`: `FALSE` switches progress reports off (they appear only

@@ -8,25 +8,32 @@ install_command <- "isthmus::install_isthmus()"
 #' ask this before they fit anything.
 #'
 #' @details With the environment variable `ISTHMUS_REQUIRE_ENGINE=1` a missing
-#'   engine is an error, so that a test run cannot pass by skipping.
+#'   engine (or module) is an error, so that a test run cannot pass by skipping.
+#' @param modules Python modules that must be there too: `"torch"` for
+#'   [fit_interactions()].
 #' @return `TRUE` or `FALSE`.
 #' @seealso [install_isthmus()], [isthmus_info()]
 #' @export
 #' @examples
 #' isthmus_available()
-isthmus_available <- function() {
+isthmus_available <- function(modules = character(0)) {
   call <- rlang::current_env()
   if (identical(Sys.getenv("ISTHMUS_REQUIRE_ENGINE"), "1")) {
-    engine(call)
+    need_modules(modules, call)
     return(TRUE)
   }
   tryCatch(
     {
-      engine(call)
+      need_modules(modules, call)
       TRUE
     },
     isthmus_missing_dependency = function(e) FALSE
   )
+}
+
+need_modules <- function(modules, call) {
+  engine(call)
+  if (length(modules)) call_engine("need_modules", as.list(modules), .call = call)
 }
 
 # The bridge module; starts Python on the first call.
@@ -145,8 +152,9 @@ call_engine <- function(name, ..., .call) {
   bridge <- engine(.call)
   answer <- let_interrupts_pass(bridge[[name]](...))
   for (text in as.character(answer$messages)) message(text)
-  for (text in as.character(answer$warnings)) {
-    rlang::warn(text, class = "isthmus_convergence_warning", call = .call)
+  classes <- as.character(answer$warning_classes)
+  for (i in seq_along(classes)) {
+    rlang::warn(as.character(answer$warnings)[[i]], class = classes[[i]], call = .call)
   }
   if (!is.null(answer$error)) {
     rlang::abort(answer$error$message, class = c(answer$error$class, "isthmus_error"), call = .call)
@@ -168,11 +176,23 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    kind <- if (inherits(fit, "isthmus_factors")) "FactorFit" else "GlmFit"
-    known <- call_engine("restore", lapply(fit$state, wire_state), kind, .call = call)
+    known <- call_engine("restore", wire_fit(fit), fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
+}
+
+fit_kind <- function(fit) {
+  kinds <- c(
+    isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_ambient = "AmbientFit",
+    isthmus_interactions = "InteractionFit"
+  )
+  kinds[[intersect(class(fit), names(kinds))]]
+}
+
+wire_fit <- function(fit) {
+  state <- if (inherits(fit, "isthmus_ambient")) ambient_state(fit) else fit$state
+  lapply(state, wire_state)
 }
 
 # The newest few: an engine object holds the designs and the covariances.

@@ -9,7 +9,7 @@ mapfile -t needs < <(.venv/bin/python - <<'PY'
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-print(*project["dependencies"], *[need for need in extras["plot"] + extras["dev"] + extras["test"] if "isthmus" not in need], sep="\n")
+print(*project["dependencies"], *[need for need in extras["plot"] + extras["compat"] + extras["dev"] + extras["test"] if "isthmus" not in need], sep="\n")
 PY
 )
 $venv/bin/pip install -q -c inst/constraints/current.txt "${needs[@]}"

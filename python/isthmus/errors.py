@@ -19,5 +19,13 @@ class ConvergenceWarning(UserWarning):
     """A fit stopped before it met its tolerance: the text holds the number reached and the option to raise."""
 
 
+class ReplicateWarning(UserWarning):
+    """Cells that belong together are taken for replicates, or there are too few replicates: the text says which."""
+
+
+class IdentifiabilityWarning(UserWarning):
+    """The data leave part of the answer open: the text says what is then assumed and what would settle it."""
+
+
 class ConversionWarning(UserWarning):
     """A conversion between AnnData and SingleCellExperiment could not carry something: the text names all of it."""

@@ -1,6 +1,6 @@
 # Shared by all tests. With ISTHMUS_REQUIRE_ENGINE=1 a missing engine fails the test: isthmus_available() raises.
-skip_if_no_engine <- function() {
-  if (!isthmus_available()) skip("no Python engine")
+skip_if_no_engine <- function(modules = character(0)) {
+  if (!isthmus_available(modules)) skip("no Python engine")
 }
 
 contract <- function(file) jsonlite::read_json(test_path("..", "contract", file))

@@ -18,7 +18,9 @@ arguments <- function(name) {
 
 # The file's arguments as R has them: `layer` is `assay`, and what only R has comes at the end.
 expected <- function(name, listed, r_only) {
-  listed <- lapply(listed, function(argument) if (argument[[1L]] == "layer") list("assay", "counts") else argument)
+  listed <- lapply(listed, function(argument) {
+    switch(argument[[1L]], layer = list("assay", "counts"), network_options = list("..."), argument)
+  })
   c(listed, unname(Map(list, names(r_only[[name]]), unname(r_only[[name]]))))
 }
 

@@ -90,3 +90,17 @@ test_that("the pins follow the versions", {
   expect_identical(pins("4.5.0", "1.42"), "current.txt")
   expect_true(nzchar(system.file("constraints", pins(), package = "isthmus")))
 })
+
+test_that("a Python module that is missing is named", {
+  skip_if_no_engine()
+  expect_true(isthmus_available("numpy"))
+  required <- Sys.getenv("ISTHMUS_REQUIRE_ENGINE", unset = NA)
+  on.exit(Sys.setenv(ISTHMUS_REQUIRE_ENGINE = if (is.na(required)) "" else required))
+  Sys.setenv(ISTHMUS_REQUIRE_ENGINE = "0")
+  expect_false(isthmus_available(c("numpy", "a_module_that_nobody_has")))
+  Sys.setenv(ISTHMUS_REQUIRE_ENGINE = "1")
+  expect_error(
+    isthmus_available("a_module_that_nobody_has"), "has no module a_module_that_nobody_has",
+    class = "isthmus_missing_dependency"
+  )
+})

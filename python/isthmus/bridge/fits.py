@@ -15,6 +15,7 @@ from isthmus.bridge.answers import answers
 from isthmus.bridge.plain import as_columns
 from isthmus.bridge.state import with_state
 from isthmus.bridge.wire import Wire, as_strings
+from isthmus.errors import MissingDependencyError
 from isthmus.glm import kernel
 from isthmus.results import Fit, restore_fit
 
@@ -32,6 +33,21 @@ def info() -> dict[str, Any]:
         "executable": sys.executable,
         "packages": packages,
     }
+
+
+_EXTRAS = {"torch": "deep", "scvi": "deep", "matplotlib": "plot", "dask": "dask", "xarray": "compat", "rpy2": "rpy2"}
+
+
+@answers
+def need_modules(modules: Any) -> None:
+    """Complain where one of these modules cannot be imported; none of them is."""
+    from importlib.util import find_spec
+
+    for name in as_strings(modules):
+        if find_spec(name) is None:
+            hint = f"Run: pip install 'isthmus[{_EXTRAS[name]}]'" if name in _EXTRAS else "Install it there."
+            msg = f"The engine's Python has no module {name}. {hint}"
+            raise MissingDependencyError(msg)
 
 
 @answers

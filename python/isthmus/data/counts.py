@@ -98,6 +98,13 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     >>> counts.matrix.shape, list(counts.gene_names)
     ((3, 2), ['gene1', 'gene2'])
     """
+    counts = read_matrix(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+    check_values(counts.matrix, counts.cell_names, counts.gene_names)
+    return counts
+
+
+def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
+    """`read_counts` without the rules for values: they may be normalised, negative or missing."""
     values, cells, genes, obs, stored = _take_apart(data, layer, gene_names)
     n_cells, n_genes = _shape(values)
     if isinstance(cell_data, Mapping):
@@ -109,9 +116,7 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
-    matrix = as_csr(values)
-    check_values(matrix, cell_names, checked_genes)
-    return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named)
+    return Counts(as_csr(values), checked_genes, cell_names, cell_data, stored, cells_named)
 
 
 # --- taking a container apart
