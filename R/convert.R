@@ -16,7 +16,8 @@ experiment_wire <- function(x, book, label = "") {
   metadata <- metadata_part(S4Vectors::metadata(x), named("metadata"), book)
   recipe <- list(
     class = if (!identical(class(x), class(plain_experiment))) class(x), slots = extra_slots(x, named(""), book),
-    genes = if (is.null(rownames(x))) "none", cells = if (is.null(colnames(x))) "none",
+    # dimnames() has no names for rows that are not there; these have
+    genes = if (is.null(names(x))) "none", cells = if (is.null(rownames(SummarizedExperiment::colData(x)))) "none",
     assays = assays$recipe, columns = columns$recipe, rows = rows$recipe, ranges = ranges$recipe,
     metadata = metadata$recipe
   )

@@ -108,6 +108,9 @@ has_na <- function(x) methods::is(x, "lMatrix") && anyNA(x@x)
 sparse_values <- function(x) if (methods::is(x, "dMatrix")) x@x else if (anyNA(x@x)) as.double(x@x) else as.integer(x@x)
 
 list_node <- function(x, label, book) {
+  if (is_vector_to_python(x)) {
+    return(atomic_node(unlist(x)))
+  }
   keys <- if (!is.null(names(x))) unique_keys(names(x))
   labels <- if (is.null(keys)) sprintf("%s[[%d]]", label, seq_along(x)) else sprintf("%s$%s", label, keys)
   items <- Map(function(item, label) value_node(item, label, book), unname(x), labels)
@@ -118,6 +121,14 @@ list_node <- function(x, label, book) {
   }
   items[hidden] <- list(list(kind = "null"))
   list(kind = "list", named = FALSE, names = character(0), items = items)
+}
+
+# Python does not tell a list of texts or numbers of one type from a vector, so it gets the vector.
+is_vector_to_python <- function(x) {
+  types <- unique(vapply(x, typeof, ""))
+  plain <- vapply(x, function(item) is.atomic(item) && is.null(attributes(item)) && length(item) == 1L, NA)
+  length(types) == 1L && is.null(names(x)) && all(plain) && !anyNA(x[types != "double"], recursive = TRUE) &&
+    types %in% c("logical", "integer", "double", "character")
 }
 
 frame_node <- function(x, label, book) {
