@@ -24,9 +24,11 @@ demo: setup ## real counts in R, a GLM in the engine, data frames back
 	Rscript inst/scripts/demo.R
 demo-python: setup ## the same from Python
 	$(PYTHON) inst/scripts/demo.py
-demo-all: demo ## every model: the same, and factors of a panel, from R and from Python
+demo-all: demo ## every model: the same, factors of a panel, and ambient RNA, from R and from Python
 	Rscript inst/scripts/demo-factors.R
 	$(PYTHON) inst/scripts/demo-factors.py
+	Rscript inst/scripts/demo-ambient.R
+	$(PYTHON) inst/scripts/demo-ambient.py
 
 test: setup-test ## every test but the slow ones: C++, R, R without Python, Python
 	@$(MAKE) --no-print-directory test-cpp
