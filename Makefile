@@ -26,10 +26,12 @@ demo: setup ## real counts in R, a GLM in the engine, data frames back
 	Rscript inst/scripts/demo.R
 demo-python: setup ## the same from Python
 	$(PYTHON) inst/scripts/demo.py
-demo-all: setup-deep demo ## every model: the same, factors of a panel, and cell-cell interactions
+demo-all: setup-deep demo ## every model: the same, factors of a panel, ambient RNA, cell-cell interactions
 	Rscript inst/scripts/demo-factors.R
 	Rscript inst/scripts/demo-interactions.R
 	$(PYTHON) inst/scripts/demo-factors.py
+	Rscript inst/scripts/demo-ambient.R
+	$(PYTHON) inst/scripts/demo-ambient.py
 
 test: setup-test ## every test but the slow ones: C++, R, R without Python, Python
 	@$(MAKE) --no-print-directory test-cpp
