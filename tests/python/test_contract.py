@@ -150,10 +150,10 @@ def twelve_cells():
 
 
 def test_neighbors_are_those_of_the_file(twelve_cells):
-    """By name, nearest first, never in another sample."""
+    """By name, nearest first, never in another sample; distances are float32."""
     table = isthmus.attention(twelve_cells).query("head == '1'")
     assert table[["cell", "neighbor"]].to_numpy().tolist() == [row[:2] for row in INTERACTIONS["neighbors"]]
-    assert table["distance"].tolist() == pytest.approx([row[2] for row in INTERACTIONS["neighbors"]], rel=1e-6)  # float32
+    assert table["distance"].tolist() == pytest.approx([row[2] for row in INTERACTIONS["neighbors"]], rel=1e-6)
 
 
 def test_tables_of_interactions_have_the_columns_of_the_file(twelve_cells):
