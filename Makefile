@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-bench demo demo-python demo-all test test-cpp test-r test-no-python test-python test-slow \
+.PHONY: help setup setup-deep setup-test setup-bench demo demo-python demo-all test test-cpp test-r test-no-python test-python test-slow \
   bench check lint format stubs document clean
 
 PYTHON := .venv/bin/python
@@ -15,6 +15,8 @@ help: ## this list
 
 setup: ## install what the demo needs (a second run takes seconds)
 	@tools/setup.sh demo
+setup-deep: ## ... and torch and scvi-tools
+	@tools/setup.sh deep
 setup-test: ## ... and what the tests, checks and linters need
 	@tools/setup.sh test
 setup-bench: ## ... and what the benchmarks compare with
@@ -24,7 +26,7 @@ demo: setup ## real counts in R, a GLM in the engine, data frames back
 	Rscript inst/scripts/demo.R
 demo-python: setup ## the same from Python
 	$(PYTHON) inst/scripts/demo.py
-demo-all: demo ## every model: the same, factors of a panel, and cell-cell interactions
+demo-all: setup-deep demo ## every model: the same, factors of a panel, and cell-cell interactions
 	Rscript inst/scripts/demo-factors.R
 	Rscript inst/scripts/demo-interactions.R
 	$(PYTHON) inst/scripts/demo-factors.py

@@ -1,8 +1,13 @@
 #' Attach results to your own object
 #'
-#' Puts the columns of a fit's gene table and its coefficients, or the columns of
-#' a test, into `rowData(x)`. Rows are found by gene name; nothing else of `x`
-#' changes.
+#' Puts the columns of a GLM's gene table and its coefficients, or the columns of
+#' a test, into `rowData(x)`. Of a fit of [remove_ambient()] come the assays
+#' `denoised` and `denoised_mean`, what is known of each cell (`ambient_rho`,
+#' `ambient_rho_se`, `ambient_flag` and the UMI) in `colData(x)`, of each gene
+#' (`ambient_prob`, one column a batch where there are several; `ambient_observed`,
+#' `ambient_removed`, `ambient_share`) in `rowData(x)`, and the profile, the history
+#' and the settings in `metadata(x)$ambient`. Genes and cells are found by name;
+#' nothing else of `x` changes.
 #'
 #' The smoothed factors of a factor fit go into `colData(x)`, a column for each
 #' factor, and in a `SingleCellExperiment` also into `reducedDim(x, "factors")`.
@@ -16,11 +21,15 @@
 #' and `padj_<receiver>` of all heads in `rowData(x)`.
 #'
 #' @param x A `SummarizedExperiment` or `SingleCellExperiment`.
-#' @param fit A fit of [fit_glm()], [fit_factors()] or [fit_interactions()], or a result
-#'   of [test_glm()], [contributions()] or [explained_variance()] by gene.
-#' @param prefix Put before each column name.
-#' @return `x` with more columns in its `rowData` or `colData`. Genes and time
-#'   points that the results do not have get `NA`; so do cells of [contributions()].
+#' @param fit A fit of [fit_glm()], [fit_factors()], [remove_ambient()] or
+#'   [fit_interactions()], or a result of [test_glm()], [contributions()] or
+#'   [explained_variance()] by gene.
+#' @param prefix Put before each column name; in front of a name that begins with it
+#'   already it is left out. `NULL`: `"ambient_"` for a fit of [remove_ambient()],
+#'   else `"isthmus_"`.
+#' @return `x` with more in it. Genes and time points that the results of a GLM or of a
+#'   factor fit do not have get `NA`; so do cells of [contributions()]; the genes and
+#'   cells of `x` must be among those of [remove_ambient()].
 #' @export
 #' @examples
 #' if (isthmus_available()) {
@@ -30,12 +39,16 @@
 #'   sce <- add_results(sce, test_glm(fit, "conditionB"), prefix = "condition_")
 #'   SummarizedExperiment::rowData(sce)$condition_padj
 #' }
-add_results <- function(x, fit, prefix = "isthmus_") {
+add_results <- function(x, fit, prefix = NULL) {
   call <- rlang::current_env()
   if (!methods::is(x, "SummarizedExperiment")) {
     abort_input(sprintf("`x` must be a SummarizedExperiment; got %s.", class(x)[[1L]]), call)
   }
+  if (is.null(prefix)) prefix <- if (inherits(fit, "isthmus_ambient")) "ambient_" else "isthmus_"
   check_text(prefix, "prefix", call)
+  if (inherits(fit, "isthmus_ambient")) {
+    return(add_ambient(x, fit, prefix, call))
+  }
   if (inherits(fit, "isthmus_factors")) {
     return(add_factors(x, fit, prefix, call))
   }

@@ -42,8 +42,13 @@
 #' @param engine `"isthmus"`, or `"statsmodels"`: its DynamicFactorMQ behind the
 #'   same tables, for comparison.
 #' @param max_iter Largest number of EM iterations.
-#' @param tol Gain of the log-likelihood in one iteration at which a fit is done.
-#' @param n_workers Processes for the batches; `NULL`: one.
+#' @param tol Gain of the log-likelihood in one iteration at which a fit is done; the
+#'   scaled score must be below 1e-2 as well. Where the likelihood has no maximum
+#'   (near-duplicate series), a variance falls to its bound, 1e-8 of the series' mean
+#'   square; it is held there, the rest converges, and `message` in the table
+#'   `"stats"` names the series.
+#' @param n_workers Processes for the batches; `NULL`: no further process, one batch
+#'   after the other.
 #' @param seed Seed of whatever is random.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
 #' @param assay Name or number of the assay, for the experiments.

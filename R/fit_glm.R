@@ -33,9 +33,12 @@
 #' @param offset Natural log: a value per cell, a matrix genes x cells, or the
 #'   name of a column. Values go by the names of cells and genes where both have
 #'   names.
-#' @param noise_model `"nb"` or `"poisson"`.
-#' @param dispersion `"ml"`, or `"moments"` (a moment estimate, then the mean model
-#'   only).
+#' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
+#' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
+#'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
+#'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
+#'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
+#'   the mean, as DESeq2 does, for one dispersion a gene.
 #' @param cell_data A data.frame with one row per cell that takes the place of
 #'   `colData(data)`. Rows go by name where both sides have names.
 #' @param as_numeric,as_categorical Names of columns to treat as numbers or as
@@ -89,7 +92,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
   named <- c(column_name(size_factors, size_factor_words), column_name(offset))
   constrained <- dict_columns(constraints, dispersion_constraints)
-  frame <- wire_cells(cells, c(named, as_numeric, as_categorical, constrained), call)
+  frame <- wire_cells(cells, c(named, as_numeric, as_categorical, constrained, label_columns(cells)), call)
   evaluate <- function(spec, argument, constraints) {
     read_design(
       spec, cells, argument, call, dict_factors(constraints), dict_groups(constraints), as_numeric, as_categorical
@@ -126,6 +129,15 @@ size_factor_words <- c("auto", "sum", "ratio", "poscounts")
 # The argument if it is the name of a column
 column_name <- function(x, words = character(0)) {
   if (is.character(x) && length(x) == 1L && !x %in% words) x else character(0)
+}
+
+# Columns of labels, in whose levels the engine looks for replicates
+label_columns <- function(cells) {
+  is_labels <- function(name) {
+    column <- plain_column(cells$table[[name]])
+    (is.factor(column) || is.character(column)) && length(unique(column)) %in% 3:1000
+  }
+  if (is.null(cells$table)) character(0) else Filter(is_labels, cells$columns)
 }
 
 dict_columns <- function(...) {

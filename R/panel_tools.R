@@ -50,6 +50,34 @@ simulate_panel <- function(n_time = 200L, n_series = 20L, n_factors = 1L, factor
   )
 }
 
+#' Tests of a factor model's one-step errors
+#'
+#' If the model holds, the one-step forecast errors of each series, divided by
+#' their standard deviations, are white and standard normal. Ljung-Box tests their
+#' autocorrelations (Ljung & Box 1978), Jarque-Bera their skewness and kurtosis
+#' (Jarque & Bera 1980). That parameters were estimated is not allowed for.
+#'
+#' @param fit A fit of [fit_factors()].
+#' @param lags How many autocorrelations Ljung-Box sums; of a quarterly series,
+#'   over quarters.
+#' @return A data.frame: `batch`, `series`, `n` (errors), `mean`, `sd`, `ljung_box`,
+#'   `ljung_box_pval`, `jarque_bera`, `jarque_bera_pval`. The errors themselves:
+#'   `residuals(fit)`.
+#' @section Python:
+#' `isthmus.factors.diagnostics`
+#' @export
+#' @examples
+#' if (isthmus_available()) {
+#'   fit <- fit_factors(log(Seatbelts[, c("DriversKilled", "front", "rear")]), factors = 1)
+#'   diagnostics(fit)
+#' }
+diagnostics <- function(fit, lags = 4L) {
+  call <- rlang::current_env()
+  check_factor_fit(fit, "fit", call)
+  refuse_na(list(lags = lags), call)
+  unwire_table(call_engine("diagnostics", engine_fit(fit, call), wire_number(lags), .call = call))
+}
+
 #' Forecasts of earlier vintages against what came true
 #'
 #' Every vintage but the last is fitted and forecast; the last one holds the truth.

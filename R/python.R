@@ -48,7 +48,7 @@ engine <- function(call) {
 
 # reticulate inside an R that rpy2 hosts kills the process at exit.
 refuse_rpy2 <- function(call, command = commandArgs()) {
-  if (length(command) > 0L && identical(command[[1L]], "rpy2")) {
+  if (hosted_by_python(command)) {
     text <- paste(
       "isthmus cannot start Python in an R that runs inside Python (rpy2).",
       "Call the engine from the Python cell instead: `import isthmus; isthmus.fit_glm(adata, \"~ condition\")`."
@@ -56,6 +56,8 @@ refuse_rpy2 <- function(call, command = commandArgs()) {
     abort_missing(text, call)
   }
 }
+
+hosted_by_python <- function(command = commandArgs()) length(command) > 0L && identical(command[[1L]], "rpy2")
 
 # Order: a Python that already runs, RETICULATE_PYTHON, what the session chose with reticulate::use_python(), the
 # virtualenv r-isthmus, a managed environment that the user declared. reticulate's own search is never used: it may
@@ -150,8 +152,9 @@ call_engine <- function(name, ..., .call) {
   bridge <- engine(.call)
   answer <- let_interrupts_pass(bridge[[name]](...))
   for (text in as.character(answer$messages)) message(text)
-  for (text in as.character(answer$warnings)) {
-    rlang::warn(text, class = "isthmus_convergence_warning", call = .call)
+  classes <- as.character(answer$warning_classes)
+  for (i in seq_along(classes)) {
+    rlang::warn(as.character(answer$warnings)[[i]], class = classes[[i]], call = .call)
   }
   if (!is.null(answer$error)) {
     rlang::abort(answer$error$message, class = c(answer$error$class, "isthmus_error"), call = .call)
@@ -173,15 +176,23 @@ engine_fit <- function(fit, call) {
   engine(call)
   known <- the$fits[[fit$id]]
   if (is.null(known)) {
-    known <- call_engine("restore", lapply(fit$state, wire_state), fit_kind(fit), .call = call)
+    known <- call_engine("restore", wire_fit(fit), fit_kind(fit), .call = call)
     remember_fit(fit$id, known)
   }
   known
 }
 
 fit_kind <- function(fit) {
-  kinds <- c(isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_interactions = "InteractionFit")
+  kinds <- c(
+    isthmus_glm = "GlmFit", isthmus_factors = "FactorFit", isthmus_ambient = "AmbientFit",
+    isthmus_interactions = "InteractionFit"
+  )
   kinds[[intersect(class(fit), names(kinds))]]
+}
+
+wire_fit <- function(fit) {
+  state <- if (inherits(fit, "isthmus_ambient")) ambient_state(fit) else fit$state
+  lapply(state, wire_state)
 }
 
 # The newest few: an engine object holds the designs and the covariances.

@@ -21,12 +21,12 @@
 save_fit <- function(fit, path, overwrite = FALSE) {
   call <- rlang::current_env()
   if (!inherits(fit, "isthmus_fit")) {
-    rule <- "`fit` must be a fit of fit_glm(), fit_factors() or fit_interactions(); got %s."
+    rule <- "`fit` must be a fit of fit_glm(), fit_factors(), remove_ambient() or fit_interactions(); got %s."
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   check_text(path, "path", call)
   # What only R knows (terms and levels of the formulas, labels) travels inside the fit's settings.
-  own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts"))], NULL)
+  own <- serialize(fit[setdiff(names(fit), c("id", "state", "facts", "denoised", "denoised_mean"))], NULL)
   call_engine(
     "save_fit", engine_fit(fit, call), path.expand(path),
     overwrite = overwrite, own = wire_vector(as.integer(own)), .call = call
@@ -44,6 +44,9 @@ load_fit <- function(path) {
   kept <- if (length(own)) unserialize(own) else list()
   if (identical(loaded$facts$kind, "FactorFit")) {
     return(new_factor_fit(loaded, kept$labels, kept$call))
+  }
+  if (identical(loaded$facts$kind, "AmbientFit")) {
+    return(new_ambient(loaded, kept$call))
   }
   if (identical(loaded$facts$kind, "InteractionFit")) {
     return(new_interaction_fit(loaded, kept$call))

@@ -1,8 +1,12 @@
 # How R's values cross to Python and back. Vectors become 1-d arrays (reticulate would make lists of them), text comes
 # with a mask for NA, columns come back as arrays and become a data.frame here. No pandas object crosses.
 
-# One copy (a memcpy, which array() is not): the array that numpy then looks at.
+# One copy (a memcpy, which array() is not): the array that numpy then looks at. rpy2 looks at R's own memory instead.
 wire_vector <- function(x) {
+  if (hosted_by_python()) {
+    if (!is.null(attributes(x))) attributes(x) <- NULL
+    return(x)
+  }
   attributes(x) <- NULL
   dim(x) <- length(x)
   x

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes this checkout ready: R and its packages, .venv, the engine, the R package. A second run takes seconds.
-# usage: tools/setup.sh [demo|test|bench]
+# usage: tools/setup.sh [demo|deep|test|bench]
 #   demo   what `make demo` needs (the default)
+#   deep   and the deep extra: torch and scvi-tools
 #   test   and what the tests, the checks and the linters need
 #   bench  and the packages that the benchmarks compare with
 # Installs system packages when it runs as root on Debian or Ubuntu; otherwise it says what to install and ends with
@@ -9,22 +10,23 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 level=${1:-demo}
-case $level in demo|test|bench) ;; *) sed -n 2,8p "$0" >&2; exit 2;; esac
+case $level in demo|deep|test|bench) ;; *) sed -n 2,9p "$0" >&2; exit 2;; esac
 
 apt_demo="g++ cmake ninja-build python3-dev python3-venv fonts-dejavu-core
   r-base-core r-bioc-singlecellexperiment r-cran-ggplot2 r-cran-reticulate r-cran-rlang"
 apt_test="clang-format doctest-dev pandoc
-  r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat"
-apt_bench="r-bioc-glmgampoi"
+  r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
+apt_bench="r-bioc-dropletutils r-bioc-glmgampoi"
 extras_demo=plot
-extras_test=dev
+extras_deep=plot,deep
+extras_test=dev,deep
 
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$@" >&2; exit 2; }
 
 apt_packages() {
   echo $apt_demo
-  [ "$level" = demo ] || echo $apt_test
+  case $level in test|bench) echo $apt_test;; esac
   [ "$level" != bench ] || echo $apt_bench
 }
 
@@ -84,18 +86,27 @@ make_venv() {
 
 constraints() { echo "inst/constraints/$(Rscript --vanilla -e 'source("R/constraints.R"); cat(constraints_file())')"; }
 
-pip_install() { .venv/bin/pip install -q --disable-pip-version-check "$@" 2>&1 | { grep -v 'is ignored: it is neither a file nor a directory' || true; }; }
+# --use-pep517: scvi-tools needs docrep, which has no pyproject.toml, and Debian's pip warns about the old way.
+pip_install() { .venv/bin/pip install -q --disable-pip-version-check --use-pep517 "$@" 2>&1 | { grep -v 'is ignored: it is neither a file nor a directory' || true; }; }
 
 install_engine() {
-  local want pins extras=$extras_demo stamp=engine-demo
-  [ "$level" = demo ] || { extras=$extras_test; stamp=engine-test; }
+  local want pins extras stamp=engine-$level done_by other
+  case $level in
+    demo) extras=$extras_demo done_by="demo deep test";;
+    deep) extras=$extras_deep done_by="deep test";;
+    *) extras=$extras_test stamp=engine-test done_by=test;;
+  esac
   # The names of the Python files count, not their text: an editable install lists the modules that exist.
   want=$(hash_of "$PWD $(.venv/bin/python -V) $(find python -name '*.py' | LC_ALL=C sort)" CMakeLists.txt pyproject.toml DESCRIPTION R/constraints.R inst/constraints cpp)
   # The extension lies in python/isthmus, where reticulate finds it too (CMakeLists.txt says why).
-  if compgen -G 'python/isthmus/_core*.so' >/dev/null && { is_done engine-test "$want" || is_done $stamp "$want"; }; then return 0; fi
+  if compgen -G 'python/isthmus/_core*.so' >/dev/null; then
+    for other in $done_by; do if is_done "engine-$other" "$want"; then return 0; fi; done
+  fi
   pins=$(constraints)
   say "installing the engine and its Python packages into .venv (pins: $pins)"
   pip_install -c "$pins" pybind11 scikit-build-core
+  # torch by its own name first: asked for by another package, pip takes the newest build with its CUDA libraries.
+  case $extras in *deep*) pip_install -c "$pins" torch;; esac
   pip_install -c "$pins" --no-build-isolation -e ".[$extras]"
   .venv/bin/python -c 'import isthmus._core'
   mark_done $stamp "$want"

@@ -13,6 +13,7 @@ void factor_sizes(const FactorPanel& panel, bool keep_filtered, std::int64_t* do
 bool factor_loglike(const FactorPanel& panel, const FactorParams& theta, double* memory, int* ints, double* value) {
     Workspace w;
     w.lay_out(panel, memory, ints, false);
+    w.for_smoother = false;
     return run_filter(panel, theta, w, value);
 }
 

@@ -8,10 +8,19 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
+from isthmus.ambient import AmbientFit, ambient_profile, remove_ambient
 from isthmus.data.design import design_matrix
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.embedded_r import as_anndata, as_sce
+from isthmus.errors import (
+    ConvergenceWarning,
+    ConversionWarning,
+    IdentifiabilityWarning,
+    InputError,
+    MissingDependencyError,
+    ReplicateWarning,
+)
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
-from isthmus.glm import GlmFit, constraint_matrix, fit_glm, test_glm
+from isthmus.glm import GlmFit, constraint_matrix, fit_glm, pseudobulk, test_glm
 from isthmus.interaction import (
     InteractionFit,
     attention,
@@ -24,13 +33,20 @@ from isthmus.results import load_fit, save_fit
 from isthmus.testing import simulate_counts
 
 __all__ = [
+    "AmbientFit",
     "ConvergenceWarning",
+    "ConversionWarning",
     "FactorFit",
     "GlmFit",
+    "IdentifiabilityWarning",
     "InputError",
     "InteractionFit",
     "MissingDependencyError",
+    "ReplicateWarning",
     "__version__",
+    "ambient_profile",
+    "as_anndata",
+    "as_sce",
     "attention",
     "constraint_matrix",
     "design_matrix",
@@ -43,6 +59,8 @@ __all__ = [
     "length_scales",
     "load_fit",
     "neighbor_effects",
+    "pseudobulk",
+    "remove_ambient",
     "save_fit",
     "select_n_factors",
     "simulate_counts",

@@ -24,6 +24,7 @@ FORMAT = 1
 _KINDS = {  # where the class of a saved fit lives
     "GlmFit": "isthmus.glm.result",
     "FactorFit": "isthmus.factors.result",
+    "AmbientFit": "isthmus.ambient.result",
     "InteractionFit": "isthmus.interaction.result",
 }
 _META, _ARRAYS = "fit.json", "arrays.npz"
@@ -42,9 +43,28 @@ class Fit(Protocol):
         ...
 
 
+def read_meta(state: State) -> dict[str, Any]:
+    """The JSON of a state; R makes a vector of the text."""
+    found: dict[str, Any] = json.loads(str(np.asarray(state["meta"]).reshape(-1)[0]))
+    return found
+
+
+def read_numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """float64 in C order and in the shape it had: R drops empty and single dimensions."""
+    array = np.asarray(value, dtype=np.float64) if value is not None else np.empty(0)
+    return np.ascontiguousarray(array if array.shape == shape else array.reshape(shape))
+
+
+def read_text(value: Any) -> tuple[str, ...]:
+    """Text of any number of elements: R makes a scalar of one and nothing of none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+
+
 def pick_table(name: str, available: dict[str, Any]) -> Any:
     """The entry for `name`, or an InputError that lists the names."""
-    if name not in available:
+    if not isinstance(name, str) or name not in available:
         msg = f"`name` must be one of the fit's tables ({', '.join(available)}); got {name!r}."
         raise InputError(msg)
     return available[name]

@@ -66,18 +66,28 @@ TEST_GLM = {
         "several rows tested at once; all_zero; poisson_limit in the dispersion model",
     ),
     "log2fc": Column("float64", "log2", "estimate / ln 2", "as estimate"),
-    "se": Column("float64", "natural log", "standard error of the estimate", "as estimate; separated"),
+    "se": Column("float64", "natural log", "standard error of the estimate (Wald's)", "as estimate; separated"),
     "ci_low": Column("float64", "natural log", "lower end of the 95 % interval", "as se"),
     "ci_high": Column("float64", "natural log", "upper end of the 95 % interval", "as se"),
-    "stat": Column("float64", "", "z or t for one row; chi-square or F for several", "no p-value"),
+    "stat": Column("float64", "", "z or t for one row; chi-square or F for several, and for lrt", "no p-value"),
     "df": Column("float64", "", "rank of the contrast", "no p-value"),
     "df_resid": Column("float64", "", "cells minus free mean parameters; Inf for the normal reference", "no p-value"),
     "pval": Column(
-        "float64", "", "p-value", "status all_zero, separated or not_converged; poisson_limit in the dispersion model"
+        "float64",
+        "",
+        "p-value; of a separated contrast by likelihood ratio",
+        "status all_zero or not_converged; separated where the counts are not at hand; poisson_limit in the dispersion "
+        "model",
     ),
     "padj": Column("float64", "", "Benjamini-Hochberg over the rows with a p-value", "as pval"),
     "log_likelihood": Column("float64", "natural log", "log-likelihood of the fit, with every constant", "all_zero"),
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
+    "estimate_penalized": Column(
+        "float64",
+        "natural log",
+        "Firth's penalised estimate of a separated contrast of the mean model",
+        "not separated; several rows; the counts are not at hand",
+    ),
 }
 
 _BATCH = Column("str", "", 'label of the batch; "all" where there is one')
@@ -180,6 +190,133 @@ N_FACTORS = {
         "float64", "", "value of the criterion: smallest is best for IC, largest for ER and GR", "ER, GR at 0"
     ),
     "selected": Column("bool", "", "the best number by this criterion"),
+}
+
+DIAGNOSTICS = {
+    "batch": _BATCH,
+    "series": _SERIES,
+    "n": Column("int32", "", "one-step errors: observed values"),
+    "mean": Column("float64", "sd of the error", "mean of the standardised one-step errors; 0 if the model holds"),
+    "sd": Column("float64", "sd of the error", "their standard deviation; 1 if the model holds"),
+    "ljung_box": Column("float64", "", "Ljung-Box statistic of their autocorrelations"),
+    "ljung_box_pval": Column("float64", "", "its p-value, chi-square with as many degrees of freedom as lags"),
+    "jarque_bera": Column("float64", "", "Jarque-Bera statistic of their skewness and kurtosis"),
+    "jarque_bera_pval": Column("float64", "", "its p-value, chi-square with 2 degrees of freedom"),
+}
+
+FORECAST_ERRORS = {
+    "series": _SERIES,
+    "h": Column("int32", "steps", "how far ahead"),
+    "n": Column("int32", "", "forecasts that came true or not: vintages whose target the last one holds"),
+    "rmse": Column("float64", "transformed series", "root mean squared error of the forecasts"),
+    "rmse_ar1": Column("float64", "transformed series", "that of an AR(1) of the series itself"),
+    "ratio": Column("float64", "", "rmse / rmse_ar1; below 1: better than the AR(1)"),
+}
+
+_CELL = Column("str", "", "cell name")
+
+AMBIENT_CELLS = {
+    "cell": _CELL,
+    "batch": _BATCH,
+    "rho": Column("float64", "", "share of the cell's counts that is ambient", "no_counts"),
+    "rho_se": Column(
+        "float64",
+        "",
+        "standard error: Fisher information x overdispersion, joined with that of the level",
+        "no_counts; level_unidentified; `rho` given per cell",
+    ),
+    "observed_umi": Column("float64", "counts", "counts of the cell"),
+    "ambient_umi": Column("float64", "counts", "expected ambient counts: observed - denoised_mean"),
+    "denoised_umi": Column("float64", "counts", "counts of the cell in `denoised`"),
+    "flag": Column("str", "", "first that applies: no_counts, level_unidentified, at_bound, ok"),
+}
+
+AMBIENT_GENES = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "ambient_prob": Column("float64", "", "probability of the gene in the ambient profile; sums to 1 over genes"),
+    "observed": Column("float64", "counts", "counts in the cells of the batch"),
+    "removed": Column("float64", "counts", "of these, expected ambient: observed - denoised_mean"),
+    "ambient_share": Column("float64", "", "removed / observed", "no counts observed"),
+}
+
+AMBIENT_PROFILE = {
+    "gene": _GENE,
+    "batch": _BATCH,
+    "prob": Column("float64", "", "probability of the gene in an ambient count; sums to 1 over genes in each batch"),
+    "count": Column(
+        "float64",
+        "counts",
+        "counts in the droplets used; expected ones where a profile was given",
+        "given without counts",
+    ),
+    "n_empty": Column("int32", "", "droplets used; 0 where the profile was given or is the average of the cells"),
+}
+
+AMBIENT_HISTORY = {
+    "iteration": Column("int32", "", "EM step; 0 is the start"),
+    "log_likelihood": Column("float64", "natural log", "multinomial log-likelihood without its constant"),
+}
+
+AMBIENT_EPOCHS = {
+    "epoch": Column("int32", "", "pass over the training cells; 1, 2, ..."),
+    "loss": Column("float64", "natural log", "reconstruction + weight x kl; the weight rises to 1 over 400 epochs"),
+    "reconstruction": Column(
+        "float64", "natural log", "mean over cells of -log p(x | z), without terms that no parameter enters"
+    ),
+    "kl": Column("float64", "natural log", "mean over cells of the divergence of q(z | x) from Normal(0, 1)"),
+}
+
+AMBIENT_LEVELS = {
+    "cluster": Column("str", "", "cluster of cells, as labelled or numbered from the largest"),
+    "batch": _BATCH,
+    "level": Column("float64", "", "UMI-weighted mean of rho in these cells"),
+    "level_se": Column("float64", "", "its standard error; 0 where `rho` was given", "under 20 anchor genes"),
+    "n_anchors": Column("int32", "", "genes that the level came from; 0 where `rho` was given"),
+}
+
+MARKER_EXCLUSIVITY = {
+    "set": Column("str", "", "name of the marker set"),
+    "cluster": Column("str", "", "cluster that the set belongs to"),
+    "n_genes": Column("int32", "", "genes in the set"),
+    "observed": Column("float64", "", "share of the set's counts that lies in other clusters", "no counts"),
+    "denoised": Column("float64", "", "the same share of `denoised_mean`", "no counts"),
+}
+
+_GROUPS = {
+    "gene": _GENE,
+    "group1": Column("str", "", "first group of cells"),
+    "group2": Column("str", "", 'second group; "rest": all other cells'),
+}
+_SCALES = {
+    "scale1": Column("float64", "", "mean native frequency of the gene in the first group; sums to 1 over genes"),
+    "scale2": Column("float64", "", "the same in the second group"),
+}
+
+SCAR_VANILLA = _GROUPS | {
+    "proba_m1": Column("float64", "", "posterior probability that the first group's frequency is larger"),
+    "proba_m2": Column("float64", "", "1 - proba_m1"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_m1 / proba_m2), kept finite by 1e-8"),
+    **_SCALES,
+}
+
+SCAR_CHANGE = _GROUPS | {
+    "proba_de": Column("float64", "", "posterior probability of a log2 fold change beyond delta, up or down"),
+    "proba_not_de": Column("float64", "", "1 - proba_de"),
+    "bayes_factor": Column("float64", "natural log", "log(proba_de / proba_not_de), kept finite by 1e-8"),
+    **_SCALES,
+    "lfc_mean": Column("float64", "log2", "posterior mean of the fold change, first over second group"),
+    "lfc_median": Column("float64", "log2", "its median"),
+    "lfc_std": Column("float64", "log2", "its standard deviation"),
+    "is_de": Column("bool", "", "called, with an expected share of false ones of at most fdr_target"),
+}
+
+SENSITIVITY = {
+    "cell": _CELL,
+    "rho": Column("float64", "", "rho of the fit", "no_counts"),
+    "rho_sd": Column("float64", "", "standard deviation of rho over the fits with drawn profiles", "no_counts"),
+    "removed": Column("float64", "counts", "ambient_umi of the fit"),
+    "removed_sd": Column("float64", "counts", "standard deviation of ambient_umi over these fits"),
 }
 
 INTERACTION_HISTORY = {
@@ -410,6 +547,18 @@ TABLES = {
     "decomposition": DECOMPOSITION,
     "news": NEWS,
     "n_factors": N_FACTORS,
+    "diagnostics": DIAGNOSTICS,
+    "forecast_errors": FORECAST_ERRORS,
+    "ambient_cells": AMBIENT_CELLS,
+    "ambient_genes": AMBIENT_GENES,
+    "ambient_profile": AMBIENT_PROFILE,
+    "ambient_history": AMBIENT_HISTORY,
+    "ambient_epochs": AMBIENT_EPOCHS,
+    "ambient_levels": AMBIENT_LEVELS,
+    "marker_exclusivity": MARKER_EXCLUSIVITY,
+    "scar_vanilla": SCAR_VANILLA,
+    "scar_change": SCAR_CHANGE,
+    "sensitivity": SENSITIVITY,
     "interaction_history": INTERACTION_HISTORY,
     "explained_variance": EXPLAINED_VARIANCE,
     "explained_variance_genes": EXPLAINED_VARIANCE_GENES,

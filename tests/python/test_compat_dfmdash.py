@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from isthmus.compat import dfmdash
-from isthmus.compat.dfmdash import DataLoader, DataProcessor, ModelRunner
+from isthmus.compat.dfmdash import DataLoader, DataProcessor, ModelRunner, files
 from isthmus.errors import InputError
 from isthmus.testing import simulate_panel
 
@@ -103,7 +103,7 @@ def test_failures_are_isolated_and_written(tmp_path):
 
 @pytest.mark.parametrize(("label", "folder"), [(7, "7"), ("a/b", "a%2Fb"), ("..", "%2E2E"), ("x:y*", "x%3Ay%2A")])
 def test_labels_become_safe_folders(label, folder):
-    found = dfmdash.batch_folder(Path("out"), label)
+    found = files.batch_folder(Path("out"), label)
     assert found.parent == Path("out")
     assert found.name == folder
 

@@ -4,6 +4,7 @@ import inspect
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,6 +69,47 @@ def test_fits_reach_the_exact_numbers(name):
         assert got["estimate"] == pytest.approx(row["estimate"], abs=1e-6)
         assert got["se"] == pytest.approx(row["se_expected"], rel=1e-5)
         assert log_likelihood[row["gene"]] == pytest.approx(row["log_likelihood"], rel=1e-10)
+
+
+AMBIENT = json.loads((CONTRACT / "ambient.json").read_text())
+
+
+def ambient_counts():
+    """Cells and droplets of the file; the cells come first among the droplets."""
+    rows = AMBIENT["droplets"]
+    counts = np.zeros((len(rows), AMBIENT["n_genes"]))
+    for i, (genes, values) in enumerate(rows):
+        counts[i, genes] = values
+    names = [f"d{i + 1}" for i in range(len(rows))]
+    frame = pd.DataFrame(counts, index=names, columns=[f"gene{g + 1}" for g in range(AMBIENT["n_genes"])])
+    return frame[: AMBIENT["n_cells"]], frame
+
+
+def test_the_ambient_profile_is_that_of_the_file():
+    profile = isthmus.ambient_profile(*ambient_counts())
+    assert profile["prob"].tolist() == pytest.approx(AMBIENT["profile"]["prob"], abs=1e-11)
+    assert set(profile["n_empty"]) == {AMBIENT["profile"]["n_empty"]}
+
+
+@pytest.mark.parametrize("name", AMBIENT["fits"])
+def test_ambient_fits_reach_the_numbers(name):
+    """Steps are in single precision: another instruction set may round them otherwise."""
+    model = AMBIENT["fits"][name]
+    options = dict(model["options"])
+    if "labels" in options:
+        options["labels"] = AMBIENT["type"]
+    if "markers" in options:
+        options["markers"] = AMBIENT["markers"]
+    cells, droplets = ambient_counts()
+    fit = isthmus.remove_ambient(cells, droplets=droplets, **options)
+    table = fit.table("cells")
+    assert table["rho"].tolist() == pytest.approx(model["rho"], abs=1e-4)
+    assert table["rho_se"].tolist() == pytest.approx(model["rho_se"], abs=1e-4)
+    assert table["ambient_umi"].tolist() == pytest.approx(model["ambient_umi"], abs=0.2)
+    assert table["denoised_umi"].tolist() == pytest.approx(model["denoised_umi"], abs=2)
+    assert fit.table("genes")["removed"].tolist() == pytest.approx(model["removed"], abs=0.5)
+    assert fit.table("levels")["level"].tolist() == pytest.approx(model["level"], abs=1e-4)
+    assert fit.log_likelihood[-1] == pytest.approx(model["log_likelihood"], rel=1e-6)
 
 
 FACTORS = json.loads((CONTRACT / "factors.json").read_text())

@@ -1,6 +1,8 @@
 """Fits of panels and batches: tables, invariances, failures, parallel runs, what is kept."""
 
 import json
+import subprocess
+import sys
 import warnings
 
 import anndata as ad
@@ -158,6 +160,19 @@ def test_two_workers_give_the_same_numbers(batches):
         pd.testing.assert_frame_equal(runs[0].table(name), runs[1].table(name), check_exact=True)
 
 
+def test_a_script_without_main_says_so(tmp_path):
+    """Workers import the script that started them; its call would start workers again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from isthmus import fit_factors\nfrom isthmus.testing import simulate_panel\n"
+        "panel = simulate_panel(40, 4, n_batches=2, seed=1)\n"
+        "fit_factors(panel, factors=1, batch='batch', time='time', n_workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0
+    assert "InputError: `n_workers` 2: a worker process died. In a script, the call must stand under" in done.stderr
+
+
 def test_labels_of_any_type_and_character(batches):
     labels = np.array([*[7] * 90, *["a/b"] * 90, *[2.5] * 90], dtype=object)
     fit = isthmus.fit_factors(batches, batch=labels, time="time", factors=1)
@@ -262,15 +277,39 @@ def test_residuals_and_diagnostics(fit):
     table = fit.diagnostics()
     assert list(table["series"]) == list(fit.series)
     assert table["ljung_box_pval"].between(0, 1).all()
+    assert list(table.columns) == list(schema.DIAGNOSTICS)
     with pytest.raises(InputError, match="`type` must be 'innovations' or 'common'"):
         fit.residuals(type="raw")
-    with pytest.raises(InputError, match="`lags` must be a whole number"):
-        fit.diagnostics(0)
+    with pytest.raises(InputError, match="`fit` must be what fit_factors returns; got int"):
+        isthmus.factors.diagnostics(1)
+    with pytest.raises(InputError, match="`old_fit` must be what fit_factors returns; got int"):
+        isthmus.factor_news(1, np.zeros((9, 2)))
+    with pytest.raises(InputError, match=r"`name` must be one of the fit's tables.*got \['factors'\]"):
+        fit.table(["factors"])
+    for lags in (0, 1.5, "a", True):
+        with pytest.raises(InputError, match="`lags` must be a whole number, 1 or more; got"):
+            fit.diagnostics(lags)
+
+
+def test_diagnostics_are_the_tests_of_other_packages():
+    from scipy.stats import jarque_bera
+    from statsmodels.stats.diagnostic import acorr_ljungbox
+
+    fit = isthmus.fit_factors(simulate_panel(90, 5, seed=6), factors=1)
+    table = isthmus.factors.diagnostics(fit, 3).set_index("series")
+    for name, e in fit.residuals().items():
+        box, bera = acorr_ljungbox(e, lags=[3]).iloc[0], jarque_bera(e)
+        expected = [len(e), e.mean(), e.std(ddof=0), box["lb_stat"], box["lb_pvalue"], bera.statistic, bera.pvalue]
+        np.testing.assert_allclose(table.loc[name].drop("batch").astype(float), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"h": 0}, "`h` must be a whole number of steps, 1 or more; got 0"), ({"level": 95}, "`level` must lie between")],
+    [
+        ({"h": 0}, "`h` must be a whole number of steps, 1 or more; got 0"),
+        ({"h": np.inf}, "1 or more; got inf"),
+        ({"level": 95}, "`level` must lie between"),
+    ],
 )
 def test_forecast_rules(fit, options, match):
     with pytest.raises(InputError, match=match):

@@ -199,6 +199,10 @@ def test_layout_rules(factors, options, match):
         ({"idiosyncratic": "ar2"}, "`idiosyncratic` must be 'ar1' or 'iid'; got 'ar2'"),
         ({"initial": "diffuse"}, "`initial` must be 'stationary' or 'known'; got 'diffuse'"),
         ({"engine": "dfms"}, "`engine` must be 'isthmus' or 'statsmodels'; got 'dfms'"),
+        ({"transform": 3}, "`transform` must be text, a dict series -> transform, or one per series; got int"),
+        ({"standardize": "no"}, "`standardize` must be True or False; got 'no'"),
+        ({"accelerate": 1}, "`accelerate` must be True or False; got 1"),
+        ({"tol": True}, "`tol` must be a positive number; got True"),
         ({"seed": "x"}, "`seed` must be a whole number, 0 or more; got 'x'"),
         ({"max_iter": 0}, "`max_iter` must be a whole number, 1 or more; got 0"),
         ({"tol": 0}, "`tol` must be a positive number; got 0"),
@@ -211,3 +215,37 @@ def test_fit_rules(options, match):
     values = frame().iloc[:4] if not options else frame()
     with pytest.raises(InputError, match=match):
         isthmus.fit_factors(values, **({"factors": 1} | options))
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(InputError, match="Series of `data` must be numbers; 'a' is complex128"):
+        isthmus.fit_factors(frame() + 0j, factors=1)
+    with pytest.raises(InputError, match="`data` must hold numbers; got complex numbers"):
+        isthmus.fit_factors(frame().to_numpy() + 0j, factors=1)
+
+
+def test_a_quarter_twice_is_an_error():
+    index = pd.period_range("2000-01", periods=12, freq="M")
+    monthly = pd.DataFrame({"m": np.arange(12.0)}, index=index)
+    with pytest.raises(InputError, match="the quarterly frame must have one row for each quarter; got '2000-03'"):
+        isthmus.fit_factors((monthly, monthly.rename(columns={"m": "q"})), factors=1)
+
+
+def test_more_factors_than_the_kernel_holds():
+    with pytest.raises(InputError, match="`factors` must ask for at most 64 factors; got 65"):
+        isthmus.fit_factors(np.random.default_rng(0).normal(size=(90, 70)), factors=65)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_units_of_any_size(size):
+    values = np.random.default_rng(1).normal(size=(40, 3))
+    plain = isthmus.fit_factors(values, factors=1).log_likelihood
+    np.testing.assert_allclose(isthmus.fit_factors(values * size, factors=1).log_likelihood, plain, rtol=1e-9)
+
+
+def test_a_missing_group_is_none():
+    names = list("abc")
+    data = pd.DataFrame(np.random.default_rng(1).normal(size=(40, 3)), columns=names)
+    fit = isthmus.fit_factors(data, factors={"a": "g", "b": "g", "c": np.nan})
+    assert fit.layout.factors == ("Global", "g")
+    assert fit.layout.loads.tolist() == [[True, True], [True, True], [True, False]]

@@ -68,7 +68,18 @@ def test_forecasts_beat_an_ar1_where_factors_lead():
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"vintages": []}, "`vintages` must be two panels or more"), ({"h": [0]}, "`h` must be 1 or more; got 0")],
+    [
+        ({"vintages": []}, "`vintages` must be two panels or more"),
+        ({"h": [0]}, "`h` must be a whole number, 1 or more; got 0"),
+        ({"h": [1.5]}, "`h` must be a whole number, 1 or more; got 1.5"),
+        ({"h": []}, "`h` must name one step or more; got none"),
+        ({"vintages": simulate_panel(40, 3, seed=1).to_df()}, "`vintages` must be a list of panels, oldest first; got"),
+        ({"series": "q"}, "`series` must name series of `data`; got 'q'"),
+        (
+            {"factorz": 1},
+            "`factorz` must be an option of fit_factors; there is none of that name. Did you mean `factors`",
+        ),
+    ],
 )
 def test_evaluation_rules(options, match):
     panel = simulate_panel(40, 3, seed=1)

@@ -143,7 +143,7 @@ test_that("options are checked, and NA is refused", {
     fit_glm(sce, max_iter = NA)
     fit_glm(sce, noise_model = NA_character_)
     fit_glm(sce, noise_model = "normal")
-    fit_glm(sce, dispersion = "trend")
+    fit_glm(sce, dispersion = "bayes")
     fit_glm(sce, max_iter = 0)
     fit_glm(sce, tol = -1)
     fit_glm(sce, init = "fast")

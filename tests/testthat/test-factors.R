@@ -316,6 +316,21 @@ test_that("simulated truth is found again, and seeds govern", {
   expect_identical(.Random.seed, before)
 })
 
+test_that("diagnostics() tests the one-step errors", {
+  skip_if_no_engine()
+  fit <- fit_small(factors = 1)
+  table <- diagnostics(fit, lags = 3)
+  expect_identical(table$series, as.data.frame(fit, table = "loadings")$series)
+  errors <- residuals(fit)
+  complete <- rownames(errors)[rowSums(is.na(errors)) == 0][1L]
+  ours <- table[table$series == complete, ]
+  theirs <- stats::Box.test(errors[complete, ], lag = 3, type = "Ljung-Box")
+  expect_equal(ours$ljung_box, unname(theirs$statistic), tolerance = 1e-8)
+  expect_equal(ours$ljung_box_pval, theirs$p.value, tolerance = 1e-8)
+  expect_error(diagnostics(fit, lags = 0), "`lags` must be a whole number, 1 or more; got 0", class = "isthmus_input_error")
+  expect_error(diagnostics(1), "`fit` must be a fit of fit_factors(); got numeric.", fixed = TRUE)
+})
+
 test_that("forecasts of vintages are judged", {
   skip_if_no_engine()
   panel <- ts(small_panel(), start = c(2001, 1), frequency = 12)

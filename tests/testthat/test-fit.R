@@ -97,7 +97,7 @@ test_that("the result of a test is a data.frame with a class", {
   expect_s3_class(result, c("isthmus_test", "data.frame"), exact = TRUE)
   columns <- c(
     "gene", "contrast", "method", "mean", "estimate", "log2fc", "se", "ci_low", "ci_high", "stat", "df", "df_resid",
-    "pval", "padj", "log_likelihood", "status"
+    "pval", "padj", "log_likelihood", "status", "estimate_penalized"
   )
   expect_identical(names(result), columns)
   expect_type(result$gene, "character")

@@ -1,9 +1,11 @@
+engine_spin <- "spin <- function() isthmus:::call_engine('spin', 5, where = '%s', .call = environment())"
+
 # Each SIGINT becomes an R interrupt within a second, in a loop of C++ and in one of Python. In a process of its own: an
 # interrupt that came too late would end the test run itself.
-interrupts <- function(where, times = 20L) {
+interrupts <- function(where, times = 20L, spin = sprintf(engine_spin, where)) {
   output <- run_r(c(
     "suppressPackageStartupMessages(library(isthmus))", "invisible(isthmus_available())",
-    sprintf("spin <- function() isthmus:::call_engine('spin', 5, where = '%s', .call = environment())", where),
+    spin,
     sprintf("for (i in seq_len(%d)) {", times),
     # the signal is sent a while after R has said that it listens, however busy the machine is
     "  ready <- tempfile()",
@@ -33,6 +35,38 @@ test_that("20 interrupts of 20 arrive in a Python loop", {
   skip_if_no_engine()
   skip_on_os("windows")
   expect_identical(interrupts("python"), rep("interrupt", 20L))
+})
+
+test_that("20 interrupts of 20 arrive in a factor fit", {
+  skip_if_no_engine()
+  skip_on_os("windows")
+  # plain EM that never ends
+  spin <- c(
+    "panel <- matrix(sin(seq_len(6000)^1.5), 20)",
+    "spin <- function() fit_factors(panel, factors = 2, accelerate = FALSE, tol = 1e-300, max_iter = 1e9)"
+  )
+  expect_identical(interrupts(spin = spin), rep("interrupt", 20L))
+})
+
+test_that("an interrupt ends the workers of a factor fit", {
+  skip_if_no_engine()
+  skip_on_os("windows")
+  output <- run_r(c(
+    "suppressPackageStartupMessages(library(isthmus))", "invisible(isthmus_available())",
+    "panel <- matrix(sin(seq_len(12000)^1.5), 20)",
+    "workers <- function() {",
+    "  length(system(sprintf('ps --ppid %d -o cmd | grep [s]pawn_main', Sys.getpid()), intern = TRUE))",
+    "}",
+    "system(sprintf('(sleep 8; kill -INT %d) &', Sys.getpid()))",
+    "how <- tryCatch({",
+    "  fit_factors(panel, factors = 2, batch = rep(c('a/b', 'c'), 300), n_workers = 2, accelerate = FALSE,",
+    "    tol = 1e-300, max_iter = 1e9)",
+    "  'finished'",
+    "}, interrupt = function(e) 'interrupt', error = conditionMessage)",
+    "Sys.sleep(1)",
+    "cat('RESULT', how, suppressWarnings(workers()))"
+  ))
+  expect_match(paste(output, collapse = "\n"), "RESULT interrupt 0", fixed = TRUE)
 })
 
 test_that("reticulate 1.28's nameless error is an interrupt", {

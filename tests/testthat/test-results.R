@@ -65,3 +65,22 @@ test_that("plots show every gene that has something to show", {
   joint <- test_glm(fit, contrast = diag(2))
   expect_input_error(plot(joint), "`x` must have fold changes")
 })
+
+test_that("other plots of a test and a fit show their rows", {
+  skip_if_no_engine()
+  skip_if_not_installed("ggplot2")
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~condition))
+  test <- test_glm(fit, "conditionB")
+  drawn <- function(plot) ggplot2::ggplot_build(plot)$data[[1]]
+  expect_equal(sort(drawn(plot(test, type = "ma"))$y), sort(test$log2fc[!is.na(test$pval)]))
+  expect_equal(sum(drawn(plot(test, type = "pvalues"))$count), sum(!is.na(test$pval)))
+  fitted <- drawn(plot(fit, type = "fitted", data = sce, gene = 2))
+  expect_equal(fitted$y, unname(SummarizedExperiment::assay(sce)[2, ]))
+  expect_equal(fitted$x, unname(predict(fit)[2, ]))
+  other <- coef(fit) + 1
+  expect_equal(nrow(drawn(plot(fit, type = "coefficients", reference = other))), sum(is.finite(other)))
+  expect_input_error(plot(fit, type = "coefficients"), "`reference` must be genes x terms")
+  expect_input_error(plot(fit, type = "fitted"), "`data` must be the counts")
+  expect_input_error(plot(test, type = "box"), "`type` must be one of volcano, ma, pvalues; got box")
+})

@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from isthmus import messages
-from isthmus.errors import ConvergenceWarning, InputError, MissingDependencyError
+from isthmus.errors import (
+    ConvergenceWarning,
+    IdentifiabilityWarning,
+    InputError,
+    MissingDependencyError,
+    ReplicateWarning,
+)
 
 Answer = dict[str, Any]
 
@@ -59,6 +65,11 @@ TRANSPOSED_IN_R = (
 )
 
 
+_WARNINGS: dict[type[Warning], str] = {
+    ConvergenceWarning: "isthmus_convergence_warning",
+    IdentifiabilityWarning: "isthmus_identifiability_warning",
+    ReplicateWarning: "isthmus_replicate_warning",
+}
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
 
 
@@ -69,16 +80,22 @@ def answers(function: Callable[..., Any]) -> Callable[..., Answer]:
     def answered(*args: Any, **kwargs: Any) -> Answer:
         answer: Answer = {}
         with messages.collected() as told, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
+            for category in _WARNINGS:
+                warnings.simplefilter("always", category)
             try:
                 answer["value"] = function(*args, **kwargs)
             except (InputError, MissingDependencyError) as error:
                 kind = InputError if isinstance(error, InputError) else MissingDependencyError
                 answer["error"] = {"class": _R_CLASSES[kind], "message": reworded(str(error), IN_R)}
-        ours = [reworded(str(w.message), IN_R) for w in caught if issubclass(w.category, ConvergenceWarning)]
-        for other in (w for w in caught if not issubclass(w.category, ConvergenceWarning)):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-        return answer | {"messages": [reworded(text, IN_R) for text in told], "warnings": ours}
+        answer |= {"warnings": [], "warning_classes": []}
+        for warning in caught:
+            known = next((name for kind, name in _WARNINGS.items() if issubclass(warning.category, kind)), None)
+            if known is None:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            else:
+                answer["warnings"].append(reworded(str(warning.message), IN_R))
+                answer["warning_classes"].append(known)
+        return answer | {"messages": [reworded(text, IN_R) for text in told]}
 
     return answered
 

@@ -155,6 +155,12 @@ def evaluate_forecasts(vintages: Any, *, time: Any = None, options: Any = None, 
 
 
 @answers
+def diagnostics(fit: Any, lags: Any) -> dict[str, Any]:
+    """The table of tests as columns."""
+    return as_columns(fit.diagnostics(as_number(lags)))
+
+
+@answers
 def simulate_panel(n_time: Any, n_series: Any, **options: Any) -> dict[str, Any]:
     """A simulated panel, series x time, and its truth."""
     from isthmus.testing import simulate_panel as simulate

@@ -8,23 +8,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 import isthmus
 from isthmus import messages
 from isthmus.bridge.answers import answers, orientation_of_r
 from isthmus.bridge.counts import counts_of_r
-from isthmus.bridge.plain import as_columns, as_plain
+from isthmus.bridge.plain import as_columns, plain_experiment, slots
 from isthmus.bridge.state import with_state
-from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_frame, read_names
+from isthmus.bridge.wire import Wire, as_labelled, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
 from isthmus.data import design as design_module
 from isthmus.data import formulas
+from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
+from isthmus.glm import filtering
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
+from isthmus.glm.reduced import KeptTerms
 from isthmus.glm.result import GlmFit
+from isthmus.glm.source import same_counts
 
 
 def _design(wire: Wire, counts: counts_module.Counts | int, argument: str) -> design_module.Design:
@@ -197,12 +200,71 @@ def constraint_matrix(design: Wire, constraints: Wire | None, *, cell_data: Wire
 
 
 @answers
-def test_glm(fit: GlmFit, **options: Any) -> dict[str, Any]:
-    """Test a fit; the table as columns."""
-    return as_columns(isthmus.test_glm(fit, **{name: as_labelled(as_number(value)) for name, value in options.items()}))
+def test_glm(
+    fit: GlmFit,
+    counts: Any = None,
+    cell_data: Wire | None = None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    reduced: Any = None,
+    replicate: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Test a fit; the table as columns. `remembered`: R has found the counts itself, so they may be other ones."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    replicate = np.asarray(read_column(replicate)) if isinstance(replicate, Mapping) else replicate
+    return as_columns(isthmus.test_glm(fit, data=data, reduced=_reduced(reduced), replicate=replicate, **options))
+
+
+def _counts_again(fit: GlmFit, wire: Any, cell_data: Wire | None, layer: str | None, *, remembered: bool) -> Any:
+    try:
+        return same_counts(fit, counts_of_r(wire, cell_data, None, layer), None)
+    except InputError:
+        if remembered:
+            return None
+        raise
+
+
+def _reduced(wire: Any) -> Any:
+    """A formula's terms as R reads them, names of coefficients, or a matrix."""
+    if not isinstance(wire, Mapping) or wire.get("kind") != "formula":
+        return list(as_strings(wire)) if isinstance(wire, (str, list)) else as_labelled(wire)
+    return KeptTerms(as_strings(wire["labels"]), wire["text"])
 
 
 test_glm.__test__ = False  # type: ignore[attr-defined]  # pytest collects what is called test_*
+
+
+@answers
+def pseudobulk(
+    counts: Any, cell_data: Wire, by: Any, *, layer: str | None = None, min_cells: Any = 10
+) -> dict[str, Any]:
+    """Sums as the slots of a genes x groups dgCMatrix, with the groups' data."""
+    summed = isthmus.pseudobulk(
+        counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
+    )
+    names = {"genes": list(summed.var_names), "cells": list(summed.obs_names)}
+    return slots(summed.X) | names | {"obs": as_columns(summed.obs)}
+
+
+@answers
+def expressed_genes(
+    counts: Any, design: Wire, cell_data: Wire | None, *, layer: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Which genes have enough counts, with their names."""
+    read = counts_of_r(counts, cell_data, None, layer)
+    kept = filtering.expressed_genes(read, _design(design, read, "design"), **options)
+    return {"genes": list(kept.index), "kept": kept.to_numpy(dtype=bool)}
+
+
+@answers
+def filter_by_mean(contrast: Any, mean: Any, pval: Any, *, fdr: float = 0.1) -> np.ndarray:
+    """Adjusted p-values after independent filtering."""
+    numbers = {"mean": np.atleast_1d(mean), "pval": np.atleast_1d(pval), "padj": np.atleast_1d(pval)}
+    test = pd.DataFrame({"contrast": list(as_strings(contrast)), **numbers})
+    return filtering.filter_by_mean(test, fdr=fdr)["padj"].to_numpy(dtype=float)
 
 
 @answers
@@ -243,22 +305,7 @@ def simulate_counts(**options: Any) -> dict[str, Any]:
     for name in ("design", "dispersion_design"):
         if options.get(name) is not None:
             options[name] = _simulated_design(options[name])
-    adata = isthmus.simulate_counts(**{name: as_number(value) for name, value in options.items()})
-    matrix = sparse.csr_matrix(adata.X)
-    matrix.sort_indices()
-    obs = adata.obs.copy()
-    stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
-    return {
-        "p": matrix.indptr.astype(np.int32),
-        "i": matrix.indices.astype(np.int32),
-        "x": matrix.data.astype(float),
-        "genes": list(adata.var_names),
-        "cells": list(adata.obs_names),
-        "obs": as_columns(obs),
-        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
-        "metadata": as_plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
-        "size_factors": stored,
-    }
+    return plain_experiment(isthmus.simulate_counts(**{name: as_number(value) for name, value in options.items()}))
 
 
 def _simulated_design(wire: Wire) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 INT32_MAX = 2**31 - 1
 
@@ -52,3 +53,24 @@ def as_columns(frame: pd.DataFrame) -> dict[str, Any]:
         else:
             columns[str(name)] = as_codes(column)
     return columns
+
+
+def slots(matrix: Any) -> dict[str, np.ndarray]:
+    """The p, i and x of the genes x cells dgCMatrix that a cells x genes matrix is."""
+    rows = sparse.csr_matrix(matrix)
+    rows.sort_indices()
+    return {"p": rows.indptr.astype(np.int32), "i": rows.indices.astype(np.int32), "x": rows.data.astype(float)}
+
+
+def plain_experiment(adata: Any) -> dict[str, Any]:
+    """A simulated AnnData as the slots of its counts, with names, cell data and truth."""
+    obs = adata.obs.copy()
+    stored = obs.pop("size_factors").to_numpy(dtype=float) if "size_factors" in obs else None
+    return slots(adata.X) | {
+        "genes": list(adata.var_names),
+        "cells": list(adata.obs_names),
+        "obs": as_columns(obs),
+        "varm": {name: np.asarray(values, dtype=float) for name, values in adata.varm.items()},
+        "metadata": as_plain({**adata.uns, **{name: np.asarray(adata.obsm[name]) for name in adata.obsm}}),
+        "size_factors": stored,
+    }

@@ -30,7 +30,13 @@ def _glm_facts(fit: GlmFit) -> dict[str, Any]:
         "design": _design_text(fit.mean_model.design),
         "dispersion_design": _design_text(fit.dispersion_model.design),
         "kernel": fit.kernel,
-    }
+    } | _trend(fit)
+
+
+def _trend(fit: GlmFit) -> dict[str, Any]:
+    """The trend of the dispersions, asymptotic and extra, where there is one: R draws it."""
+    trend = fit.settings.get("trend")
+    return {} if trend is None else {"trend": np.array([trend["asymptotic"], trend["extra"]])}
 
 
 def _design_text(design: Design) -> str:
@@ -43,6 +49,24 @@ def _factor_facts(fit: Any) -> dict[str, Any]:
         "stats": as_columns(fit.table("stats")),
         "factors": list(fit.layout.factors),
         "idiosyncratic": fit.settings["idiosyncratic"],
+    }
+
+
+def _ambient_facts(fit: Any) -> dict[str, Any]:
+    known = fit.rho[np.isfinite(fit.rho)]
+    flags, counts = np.unique(fit.flag.astype(str), return_counts=True)
+    return {
+        "id": fit.settings["id"],
+        "n_cells": fit.n_cells,
+        "n_genes": fit.n_genes,
+        "method": fit.settings["method"],
+        "profile": fit.settings["profile"],
+        "rho": np.quantile(known, [0.05, 0.5, 0.95]) if len(known) else np.full(3, np.nan),
+        "observed": float(fit.observed_umi.sum()),
+        "denoised": float(fit.denoised.sum(dtype=np.float64)),
+        "flags": [str(flag) for flag in flags],
+        "flag_counts": counts.astype(float),
+        "seed": as_plain(fit.settings["seed"]),
     }
 
 
@@ -71,5 +95,6 @@ def _type_counts(fit: Any) -> pd.DataFrame:
 _FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "GlmFit": _glm_facts,
     "FactorFit": _factor_facts,
+    "AmbientFit": _ambient_facts,
     "InteractionFit": _interaction_facts,
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
+_SUMMED = 1 << 17  # values summed in one go: faster than larger blocks, and 3 MB of temporaries
 _CACHED = 1 << 15  # values checked in one go: temporaries that stay in the cache
 _LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
 _KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
@@ -174,19 +175,19 @@ def _place(matrix: sparse.csr_matrix, stored: int, cell_names: np.ndarray, gene_
 def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
     """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
     total = np.zeros(matrix.shape[0])
-    for rows in row_blocks(matrix):
+    for rows in row_blocks(matrix, _SUMMED):
         start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
         row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
         total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
     return total
 
 
-def row_blocks(matrix: sparse.csr_matrix) -> Iterator[slice]:
-    """Slices of rows that hold about a block of stored values each (one row at least)."""
+def row_blocks(matrix: sparse.csr_matrix, size: int = _BLOCK) -> Iterator[slice]:
+    """Slices of rows that hold about `size` stored values each (one row at least)."""
     start, n_rows = 0, matrix.shape[0]
     while start < n_rows:
-        stop = int(np.searchsorted(matrix.indptr, matrix.indptr[start] + _BLOCK, side="right")) - 1
+        stop = int(np.searchsorted(matrix.indptr, matrix.indptr[start] + size, side="right")) - 1
         # the second bound keeps a run of empty rows from making one giant slice
-        stop = min(max(stop, start + 1), start + _BLOCK, n_rows)
+        stop = min(max(stop, start + 1), start + size, n_rows)
         yield slice(start, stop)
         start = stop

@@ -229,9 +229,17 @@ def _join_frequencies(monthly: pd.DataFrame, quarterly: pd.DataFrame) -> pd.Data
         msg = "`data`: a pair of monthly and quarterly frames needs dates or periods as index; got other labels."
         raise InputError(msg)
     months = months if isinstance(months, pd.PeriodIndex) else months.to_period("M")
-    quarters = quarters if isinstance(quarters, pd.PeriodIndex) else quarters.to_period("Q")
+    quarters = quarters.asfreq("Q") if isinstance(quarters, pd.PeriodIndex) else quarters.to_period("Q")
     last = quarters.asfreq("M", how="end")
     full = pd.period_range(min(months.min(), last.min()), max(months.max(), last.max()), freq="M")
+    for name, index in (("monthly", months), ("quarterly", last)):
+        if index.has_duplicates:
+            twice = time_text(index[index.duplicated()])
+            msg = (
+                f"`data`: the {name} frame must have one row for each {name.removesuffix('ly')}; "
+                f"got {some(twice)} more than once. Aggregate it first."
+            )
+            raise InputError(msg)
     joined = pd.concat([monthly.set_axis(months).reindex(full), quarterly.set_axis(last).reindex(full)], axis=1)
     joined.attrs["frequency"] = {str(name): "quarterly" for name in quarterly.columns}
     return joined
@@ -298,7 +306,9 @@ def _select(
 def _numbers(values: Any, names: list[str]) -> np.ndarray:
     if isinstance(values, pd.DataFrame):
         for name, dtype in zip(names, values.dtypes, strict=True):
-            if not (pd.api.types.is_numeric_dtype(dtype) or _all_numbers(values.iloc[:, names.index(name)])):
+            if pd.api.types.is_complex_dtype(dtype) or not (
+                pd.api.types.is_numeric_dtype(dtype) or _all_numbers(values.iloc[:, names.index(name)])
+            ):
                 msg = (
                     f"Series of `data` must be numbers; '{name}' is {dtype}. Leave it out with `columns=`, or name it "
                     "in `batch=` or `time=`."
@@ -306,6 +316,9 @@ def _numbers(values: Any, names: list[str]) -> np.ndarray:
                 raise InputError(msg)
         values = values.to_numpy(dtype=np.float64, na_value=np.nan)
     try:
+        if np.iscomplexobj(values):
+            msg = "complex numbers"
+            raise TypeError(msg)
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         msg = f"`data` must hold numbers; got {error}."

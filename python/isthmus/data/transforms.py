@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def read_transforms(transform: Any, names: Sequence[str], var: pd.DataFrame | No
     if transform is None:
         found = _from_var(names, var)
     elif isinstance(transform, Mapping):
-        _check_series("transform", transform, names)
+        check_series("transform", transform, names)
         found = [str(transform.get(name, "none")) for name in names]
     elif isinstance(transform, str):
         if transform not in TRANSFORMS and var is not None and transform in var.columns:
@@ -48,6 +48,12 @@ def read_transforms(transform: Any, names: Sequence[str], var: pd.DataFrame | No
         else:
             found = [transform] * len(names)
     else:
+        if not isinstance(transform, Iterable):
+            msg = (
+                "`transform` must be text, a dict series -> transform, or one per series; got "
+                f"{type(transform).__name__}."
+            )
+            raise InputError(msg)
         found = [_text(value) for value in transform]
         if len(found) != len(names):
             msg = f"`transform` must have one entry per series (n_series = {len(names)}); got {len(found)}."
@@ -157,7 +163,7 @@ def _text(value: Any) -> str:
     return "none" if value is None or pd.isna(value) else str(value)
 
 
-def _check_series(argument: str, given: Mapping[Any, Any], names: Sequence[str]) -> None:
+def check_series(argument: str, given: Iterable[Any], names: Sequence[str]) -> None:
     """Refuse keys that name no series."""
     unknown = [str(name) for name in given if str(name) not in set(names)]
     if unknown:

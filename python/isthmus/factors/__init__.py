@@ -1,5 +1,6 @@
 """Dynamic factor models: fits of batches, forecasts, news, the number of factors."""
 
+from isthmus.factors.diagnostics import diagnostics
 from isthmus.factors.evaluate import evaluate_forecasts
 from isthmus.factors.fit import fit_factors
 from isthmus.factors.forecast import forecast_factors
@@ -9,6 +10,7 @@ from isthmus.factors.select import select_n_factors
 
 __all__ = [
     "FactorFit",
+    "diagnostics",
     "evaluate_forecasts",
     "factor_news",
     "fit_factors",

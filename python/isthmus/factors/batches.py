@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +63,8 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
             out.append(fit_batch(task))
             progress(done + 1)
         return out
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_workers, len(tasks)), mp_context=context) as pool:
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(n_workers, len(tasks)), mp_context=context, initializer=_leave_interrupts) as pool:
         futures = [pool.submit(fit_batch, task) for task in tasks]
         try:
             waiting = set(futures)
@@ -70,9 +72,23 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
                 _, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 progress(len(futures) - len(waiting))
             return [future.result() for future in futures]
-        except BaseException:
+        except BrokenProcessPool as error:
+            msg = (
+                f"`n_workers` {n_workers}: a worker process died. In a script, the call must stand under "
+                "`if __name__ == '__main__':`, as workers import the script; short of memory, use fewer. n_workers=1 "
+                "needs no process."
+            )
+            raise InputError(msg) from error
+        except BaseException:  # Ctrl-C: nobody would read what the workers still do
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches the whole process group: the calling process decides, workers print no tracebacks of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def fit_batch(task: Task) -> BatchFit:
@@ -122,7 +138,7 @@ def fit_panel(panel: BatchPanel, task: Task) -> tuple[Fitted, str]:
     values = panel.values[:, usable]
     mean, sd = np.zeros(values.shape[1]), np.ones(values.shape[1])
     if options.standardize:
-        mean, sd = np.nanmean(values, axis=0), np.nanstd(values, axis=0, ddof=1)
+        mean, sd = _moments(values)
     y = np.ascontiguousarray((values - mean) / sd)
     spec = make_spec(layout, options, task.panel.quarterly[usable])
     estimate = estimate_panel(y, spec, layout, options)
@@ -147,6 +163,7 @@ def estimate_panel(y: np.ndarray, spec: Spec, layout: Layout, options: Options) 
         gain=float(found.gain),
         scaled_score=float(found.scaled_score),
         heywood=np.asarray(found.heywood, dtype=bool),
+        held=np.asarray(found.held, dtype=bool),
         kernel=found.kernel,
         filtered=states.filtered,
         filtered_cov=states.filtered_cov,
@@ -204,6 +221,13 @@ def rotated(estimate: Estimate, spec: Spec, m: np.ndarray) -> Estimate:
     )
 
 
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each series; squares of numbers beyond 1e154 or below 1e-154 would be lost."""
+    size = np.fmax.reduce(np.abs(values), axis=0)
+    scaled = values / size
+    return np.nanmean(scaled, axis=0) * size, np.nanstd(scaled, axis=0, ddof=1) * size
+
+
 def _usable(values: np.ndarray) -> np.ndarray:
     """Series with three observations or more that are not all alike."""
     seen = (~np.isnan(values)).sum(axis=0) >= 3
@@ -254,5 +278,10 @@ def _message(fitted: Fitted, message: str, options: Options) -> str:
         near = [name for name, flag in zip(fitted.names, estimate.heywood, strict=True) if flag]
         parts.append(
             f"Almost no idiosyncratic variance (near a Heywood case): {', '.join(near)}. Look for near-duplicates."
+        )
+    if estimate.held.any():
+        held = [name for name, flag in zip(fitted.names, estimate.held, strict=True) if flag]
+        parts.append(
+            f"Held at the least idiosyncratic variance, as the likelihood has no maximum above it: {', '.join(held)}."
         )
     return " ".join(parts)

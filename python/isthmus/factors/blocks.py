@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.transforms import _check_series
+from isthmus.data.transforms import check_series
 from isthmus.data.wording import did_you_mean, some
 from isthmus.errors import InputError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+MOST_FACTORS = 64  # what the kernel's stack of a series' free loadings holds
 GLOBAL = "Global"
 
 
@@ -140,6 +141,9 @@ def read_layout(
             f"{some(labels)}. Lower `global_factors` or `factor_multiplicities`."
         )
         raise InputError(msg)
+    if len(labels) > MOST_FACTORS:
+        msg = f"`factors` must ask for at most {MOST_FACTORS} factors; got {len(labels)}."
+        raise InputError(msg)
     return Layout(tuple(labels), tuple(blocks), np.column_stack(loads))
 
 
@@ -157,7 +161,9 @@ def _members(
         whole(factors, "factors", 1)
         return {GLOBAL: np.ones(len(names), dtype=bool)}
     listed = _from_dict(factors, names) if isinstance(factors, Mapping) else _from_column(factors, names, var)
-    explicit = isinstance(factors, Mapping) and any(not isinstance(value, str) for value in factors.values())
+    explicit = isinstance(factors, Mapping) and any(
+        not isinstance(value, (str, float, type(None))) for value in factors.values()
+    )
     members: dict[str, np.ndarray] = {}
     if global_factors and not explicit:
         members[GLOBAL] = np.ones(len(names), dtype=bool)
@@ -175,12 +181,12 @@ def _members(
 
 
 def _from_dict(factors: Mapping[Any, Any], names: Sequence[str]) -> list[tuple[str, ...]]:
-    _check_series("factors", factors, names)
+    check_series("factors", factors, names)
     by_name = {str(name): value for name, value in factors.items()}
     found: list[tuple[str, ...]] = []
     for name in names:
         value = by_name.get(name)
-        if value is None:
+        if value is None or (isinstance(value, (str, float)) and _missing(value)):
             found.append(())
         else:
             found.append((value,) if isinstance(value, str) else tuple(str(v) for v in np.atleast_1d(value)))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from isthmus.factors.params import Params, Spec, pack, slices, unpack
+from isthmus.factors.params import Params, Spec, lower_triangle, pack, slices, unpack
 
-# Extrapolations and quasi-Newton steps go no further down than this log sigma2 (of standardised series): beyond, where
-# a near-Heywood likelihood is flat, it is lost in rounding. EM steps know no such limit.
-_LEAST_LOG_VARIANCE = float(np.log(1e-8))
+# Steps go no further than this atanh phi (1 - phi = 2e-7): beyond, the log-likelihood falls by 1 a unit, for ever.
+_FAR = 8.0
 
 
 def _lower(values: np.ndarray, k: int) -> np.ndarray:
     out = np.zeros((k, k))
-    out[np.tril_indices(k)] = values
+    out[lower_triangle(k)] = values
     return out
 
 
@@ -29,9 +28,13 @@ def _factor(q: np.ndarray) -> np.ndarray:
 
 
 class Coordinates:
-    """Between the flat order of parameters and unconstrained coordinates of the same length."""
+    """Between the flat order of parameters and unconstrained coordinates of the same length.
 
-    def __init__(self, spec: Spec) -> None:
+    `least` ``(N,)``: where given, coordinates lead to no smaller sigma2.
+    """
+
+    def __init__(self, spec: Spec, least: np.ndarray | None = None) -> None:
+        self._least = np.full(spec.n_series, -np.inf) if least is None else np.log(least)
         self._spec, self._where = spec, slices(spec)
         self._covs = [
             (self._where["innovation_cov", number], len(block.factors)) for number, block in enumerate(spec.blocks)
@@ -45,7 +48,7 @@ class Coordinates:
         for (where, k), q in zip(self._covs, params.innovation_cov, strict=True):
             root = _factor(q)
             root[np.diag_indices(k)] = np.log(np.diag(root))
-            x[where] = root[np.tril_indices(k)]
+            x[where] = root[lower_triangle(k)]
         if self._phi is not None:
             x[self._phi] = np.arctanh(x[self._phi])
         x[self._var] = np.log(x[self._var])
@@ -56,10 +59,10 @@ class Coordinates:
         flat = x.copy()
         for where, k in self._covs:
             root = self._root(x[where], k)
-            flat[where] = (root @ root.T)[np.tril_indices(k)]
+            flat[where] = (root @ root.T)[lower_triangle(k)]
         if self._phi is not None:
-            flat[self._phi] = np.tanh(x[self._phi])
-        flat[self._var] = np.exp(np.clip(x[self._var], _LEAST_LOG_VARIANCE, 700))
+            flat[self._phi] = np.tanh(np.clip(x[self._phi], -_FAR, _FAR))
+        flat[self._var] = np.exp(np.clip(x[self._var], self._least, 700))
         return unpack(self._spec, flat, like=like)
 
     @staticmethod
@@ -75,7 +78,7 @@ class Coordinates:
             root, half = self._root(x[where], k), _lower(score[where], k)
             by_root = (half + half.T) @ root  # dG/dQ is half the packed entry off the diagonal: d/dL = 2 (dG/dQ) L
             by_root[np.diag_indices(k)] *= np.diag(root)
-            out[where] = by_root[np.tril_indices(k)]
+            out[where] = by_root[lower_triangle(k)]
         if self._phi is not None:
             out[self._phi] *= 1 - np.tanh(x[self._phi]) ** 2
         out[self._var] *= np.exp(np.clip(x[self._var], -700, 700))
@@ -88,7 +91,7 @@ class Coordinates:
             root, own = self._root(x[where], k), _lower(information[where], k)
             scale = np.tile(np.diag(root), (k, 1))
             scale[np.diag_indices(k)] = 2 * np.diag(root) ** 2
-            out[where] = (own * scale**2)[np.tril_indices(k)]
+            out[where] = (own * scale**2)[lower_triangle(k)]
         if self._phi is not None:
             out[self._phi] *= (1 - np.tanh(x[self._phi]) ** 2) ** 2
         out[self._var] *= np.exp(np.clip(x[self._var], -350, 350)) ** 2

@@ -1,84 +1,25 @@
-"""Is the model right, and does it forecast? Tests of innovations, and errors over vintages against an AR(1)."""
+"""Does the model forecast? Errors over vintages, against those of an AR(1)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from isthmus import schema
 from isthmus.data.panel import batch_panel, read_panel, split_panel, time_text
+from isthmus.data.transforms import check_series
+from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
-from isthmus.factors import kernel
+from isthmus.factors.blocks import whole
 from isthmus.factors.fit import fit_factors
 from isthmus.factors.forecast import forecast_factors
-from isthmus.factors.statespace import build, innovations
-from isthmus.factors.tables import fitted_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from isthmus.factors.fitted import Fitted
-    from isthmus.factors.result import FactorFit
-
-
-def standardised_innovations(one: Fitted) -> np.ndarray:
-    """``(T, N)``: one-step forecast errors divided by their standard deviations; NaN where nothing was observed."""
-    if one.estimate.initial is not None:
-        return innovations(one.y, build(one.estimate.params, one.spec, initial=one.estimate.initial))
-    found = kernel.states(one.y, one.spec, one.estimate.params)
-    return found.innovations / np.sqrt(found.innovation_var)
-
-
-def diagnose(fit: FactorFit, lags: int = 4) -> pd.DataFrame:
-    """Tests of each series' standardised innovations e_t.
-
-    Ljung-Box: n (n + 2) sum_k r_k^2 / (n - k) over `lags` autocorrelations, chi-square with `lags` degrees of freedom
-    (the parameters' estimation is not allowed for); of a quarterly series, over quarters. Jarque-Bera: n/6 (skewness^2
-    + excess kurtosis^2 / 4), chi-square with 2.
-
-    Returns
-    -------
-    DataFrame
-        batch, series, n, mean, sd, ljung_box, ljung_box_pval, jarque_bera, jarque_bera_pval.
-    """
-    if isinstance(lags, bool) or lags != int(lags) or lags < 1:
-        msg = f"`lags` must be a whole number, 1 or more; got {lags!r}."
-        raise InputError(msg)
-    rows = []
-    for text, one in fitted_batches(fit):
-        errors = standardised_innovations(one)
-        for i, name in enumerate(one.names):
-            e = errors[~np.isnan(errors[:, i]), i] if one.spec.quarterly[i] else errors[:, i]
-            box, bera = _ljung_box(e, int(lags)), _jarque_bera(e[~np.isnan(e)])
-            rows.append(
-                {
-                    "batch": text,
-                    "series": name,
-                    "n": int((~np.isnan(e)).sum()),
-                    "mean": np.nanmean(e),
-                    "sd": np.nanstd(e),
-                    "ljung_box": box,
-                    "ljung_box_pval": stats.chi2.sf(box, int(lags)),
-                    "jarque_bera": bera,
-                    "jarque_bera_pval": stats.chi2.sf(bera, 2),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _ljung_box(e: np.ndarray, lags: int) -> float:
-    """Pairs with a missing value are left out of each autocorrelation."""
-    n, e = int((~np.isnan(e)).sum()), e - np.nanmean(e)
-    total = np.nansum(e**2)
-    return float(
-        sum(n * (n + 2) * (np.nansum(e[k:] * e[:-k]) / total) ** 2 / (n - k) for k in range(1, lags + 1) if n > k)
-    )
-
-
-def _jarque_bera(e: np.ndarray) -> float:
-    return float(len(e) / 6 * (stats.skew(e) ** 2 + stats.kurtosis(e) ** 2 / 4))
 
 
 def evaluate_forecasts(
@@ -118,15 +59,26 @@ def evaluate_forecasts(
     InputError
         Fewer than two vintages, or steps that are not whole numbers.
     """
-    vintages, steps = list(vintages), [int(step) for step in np.atleast_1d(h)]
+    if isinstance(vintages, (str, Mapping)) or not isinstance(vintages, Iterable) or hasattr(vintages, "shape"):
+        msg = f"`vintages` must be a list of panels, oldest first; got {type(vintages).__name__}."
+        raise InputError(msg)
+    unknown = [name for name in options if name not in signature(fit_factors).parameters]
+    if unknown:
+        msg = f"`{unknown[0]}` must be an option of fit_factors; there is none of that name. " + did_you_mean(
+            unknown[0], list(signature(fit_factors).parameters)
+        )
+        raise InputError(msg)
+    vintages, steps = list(vintages), [whole(step, "h", 1) for step in (h if isinstance(h, Iterable) else [h])]
     if len(vintages) < 2:
         msg = f"`vintages` must be two panels or more, oldest first; got {len(vintages)}."
         raise InputError(msg)
-    if min(steps) < 1:
-        msg = f"`h` must be 1 or more; got {min(steps)}."
+    if not steps:
+        msg = "`h` must name one step or more; got none. Pass, for example, h=[1, 4]."
         raise InputError(msg)
     reading = {"transform": transform, "columns": columns, "time": time}
     truth = _transformed(vintages[-1], reading)
+    series = [series] if isinstance(series, str) else series
+    check_series("series", series or (), list(truth.columns))
     errors: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for vintage in vintages[:-1]:
         fit = fit_factors(vintage, **reading, **options)
@@ -136,7 +88,7 @@ def evaluate_forecasts(
         for step in steps:
             when = fit_times(table)[step - 1]
             for name in series or fit.one().names:
-                if when in truth.index and np.isfinite(truth.loc[when, name]):
+                if name in means and when in truth.index and np.isfinite(truth.loc[when, name]):
                     actual = truth.loc[when, name]
                     rival = _ar1_forecast(own[name].to_numpy(), step)
                     errors.setdefault((name, step), []).append((means.loc[when, name] - actual, rival - actual))
@@ -171,5 +123,6 @@ def _scores(errors: dict[tuple[str, int], list[tuple[float, float]]]) -> pd.Data
     rows = []
     for (name, step), pairs in errors.items():
         own, rival = np.sqrt((np.array(pairs) ** 2).mean(axis=0))
-        rows.append({"series": name, "h": step, "n": len(pairs), "rmse": own, "rmse_ar1": rival, "ratio": own / rival})
-    return pd.DataFrame(rows, columns=["series", "h", "n", "rmse", "rmse_ar1", "ratio"])
+        rows.append((name, step, len(pairs), own, rival, own / rival))
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema.FORECAST_ERRORS)
+    return schema.frame(schema.FORECAST_ERRORS, dict(zip(schema.FORECAST_ERRORS, map(np.array, columns), strict=True)))

@@ -2,7 +2,8 @@
 
 The likelihood of a factor model has several maxima. EM from principal components finds the factors of most series, and
 can miss one that two or three series share almost wholly, whose maximum may lie hundreds of log-likelihood units
-higher (and is then often near-Heywood: those series keep next to no variance of their own).
+higher (and is then often near-Heywood: those series keep next to no variance of their own). Where their variance goes
+all the way to its bound, there is no maximum but a likelihood without end, and the fit is not taken.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _BETTER = 0.01
 _CLOSE = 0.8
 _PAIRS = 4
 # Every start gets this many iterations; the best of them go on.
-_TRIAL = 8
+_TRIAL = 6
 _FINALISTS = 2
-# ... so far: a finalist that has not overtaken the fit by then is given up, the best one that has is fitted to the end.
+# ... so far: a finalist that has not overtaken the fit by then is given up, the best of all is fitted to the end.
 _CHASE = 60
 
 
@@ -71,17 +72,21 @@ def exchange_factors(panel: CompiledPanel, found: PanelFit, fit: Callable[[Param
     fit
         Maximises from given parameters, in so many iterations (None: in as many as it takes).
     """
+    best = found
     for _ in range(_ROUNDS):
-        if not np.isfinite(found.log_likelihood):
+        if not np.isfinite(best.log_likelihood):
             return found
-        starts = [params_from_factors(panel.y, panel.spec, factors) for factors in _candidates(panel, found)]
+        starts = [params_from_factors(panel.y, panel.spec, factors) for factors in _candidates(panel, best)]
         tried = sorted((fit(start, _TRIAL) for start in starts), key=lambda trial: -trial.log_likelihood)
         others = [fit(trial.params, _CHASE) for trial in tried[:_FINALISTS]]
-        best = max(others, key=lambda other: other.log_likelihood, default=found)
-        if not best.log_likelihood > found.log_likelihood + _BETTER:
-            return found
-        found = best if best.converged else fit(best.params, None)
-    return found
+        proper = (other for other in others if not other.held.any())
+        other = max(proper, key=lambda other: other.log_likelihood, default=best)
+        if not other.log_likelihood > best.log_likelihood + _BETTER:
+            break
+        best = other
+    if not best.converged:
+        best = fit(best.params, None)
+    return best if best.converged and not best.held.any() else found
 
 
 def _candidates(panel: CompiledPanel, found: PanelFit) -> list[np.ndarray]:

@@ -102,9 +102,13 @@ def fit_factors(
     engine
         "isthmus", or "statsmodels": DynamicFactorMQ, with its stopping rule, signs and rotation.
     max_iter, tol
-        `converged` means: the last gain of the log-likelihood is below `tol`, and the scaled score below 1e-2.
+        `converged` means: the last gain of the log-likelihood is below `tol`, and the scaled score (score over the
+        root of the complete-data information, its largest entry) below 1e-2. Where the likelihood has no maximum, as
+        with near-duplicate series, a variance falls to its bound, 1e-8 of the series' mean square; it is held there,
+        the rest converges, and `message` names the series.
     n_workers
-        Processes for the batches, started afresh: a script needs its ``if __name__ == "__main__":``. None: this one.
+        Processes for the batches, started afresh: a script needs its ``if __name__ == "__main__":``. None: no further
+        process, one batch after the other in this one.
     seed
         For further starts, where the engine draws any.
     progress
@@ -116,7 +120,8 @@ def fit_factors(
         ``table("factors")``, ``"loadings"``, ``"stats"``, ``"transition"``, ``"path"``, ``"forecast"``,
         ``"decomposition"``. In each group of factors the innovation covariance is I, and the loadings are lower
         triangular with positive diagonal in the group's first series. With several batches the others are then rotated
-        towards the first, within groups. Loadings speak of standardised series.
+        towards the first, within groups. Loadings speak of standardised series. Their standard errors are NaN where
+        no such scheme identifies the loadings (groups within groups in one joint block) and with engine "statsmodels".
 
     Raises
     ------
@@ -135,6 +140,7 @@ def fit_factors(
     >>> fit.table("factors").columns.tolist()[:4]
     ['batch', 'time', 'factor', 'filtered']
     """
+    _check_switches(standardize=standardize, accelerate=accelerate)
     options = _options(
         idiosyncratic=idiosyncratic,
         initial=initial,
@@ -182,6 +188,13 @@ def _run(
         return runs.run(tasks, n_workers, bar)
 
 
+def _check_switches(**given: Any) -> None:
+    for argument, value in given.items():
+        if not isinstance(value, (bool, np.bool_)):
+            msg = f"`{argument}` must be True or False; got {value!r}."
+            raise InputError(msg)
+
+
 def _options(**given: Any) -> runs.Options:
     for argument, allowed in _CHOICES.items():
         if given[argument] not in allowed:
@@ -191,7 +204,7 @@ def _options(**given: Any) -> runs.Options:
             )
             raise InputError(msg)
     max_iter, tol = whole(given["max_iter"], "max_iter", 1), given["tol"]
-    if not (isinstance(tol, (int, float)) and 0 < tol < np.inf):
+    if isinstance(tol, bool) or not (isinstance(tol, (int, float)) and 0 < tol < np.inf):
         msg = f"`tol` must be a positive number; got {tol!r}."
         raise InputError(msg)
     if given["engine"] == "statsmodels":

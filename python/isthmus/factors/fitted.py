@@ -22,6 +22,8 @@ class Estimate:
 
     Attributes
     ----------
+    heywood, held
+        ``(N,)`` bool: almost no idiosyncratic variance; a variance at its bound. See `kernel.PanelFit`.
     initial
         Mean and covariance of the first full state, where the engine estimates more of it than the parameters hold.
     """
@@ -34,6 +36,7 @@ class Estimate:
     gain: float
     scaled_score: float
     heywood: np.ndarray
+    held: np.ndarray
     kernel: str
     filtered: np.ndarray
     filtered_cov: np.ndarray

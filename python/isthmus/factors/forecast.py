@@ -94,13 +94,19 @@ def standardised_moments(one: Fitted, h: int) -> tuple[np.ndarray, np.ndarray, n
     return found.series, found.series_var, found.factors, np.einsum("hff->hf", found.factors_cov)
 
 
-def _check(fit: Any, h: Any, level: Any) -> None:
+def check_fit(fit: Any, argument: str = "fit") -> None:
+    """Refuse what is no FactorFit."""
     from isthmus.factors.result import FactorFit
 
     if not isinstance(fit, FactorFit):
-        msg = f"`fit` must be what fit_factors returns; got {type(fit).__name__}."
+        msg = f"`{argument}` must be what fit_factors returns; got {type(fit).__name__}."
         raise InputError(msg)
-    if isinstance(h, bool) or not isinstance(h, (int, float, np.integer, np.floating)) or h != int(h) or h < 1:
+
+
+def _check(fit: Any, h: Any, level: Any) -> None:
+    check_fit(fit)
+    numeric = isinstance(h, (int, float, np.integer, np.floating)) and not isinstance(h, bool)
+    if not numeric or not np.isfinite(h) or h != int(h) or h < 1:
         msg = f"`h` must be a whole number of steps, 1 or more; got {h!r}."
         raise InputError(msg)
     if not (isinstance(level, (int, float)) and 0 < level < 1):

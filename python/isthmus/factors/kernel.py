@@ -80,14 +80,18 @@ class PanelFit:
         Log-likelihood at the start and after each move (a SQUAREM cycle or a quasi-Newton step; an EM step without
         acceleration). It does not fall, but for rounding.
     n_iter, converged
-        EM steps plus scores computed; whether gain < tol and scaled_score < 1e-2.
+        EM steps plus scores computed; whether gain < tol and scaled_score < 1e-2, with the `held` variances where they
+        are.
     gain
         Log-likelihood gained by the last iteration.
     scaled_score
         Largest score of a parameter over the root of its complete-data information: its distance from the optimum in
         standard errors, were the factors observed.
     heywood
-        ``(N,)`` bool: the idiosyncratic variance is under 1 % of the series' own; the likelihood may have no maximum.
+        ``(N,)`` bool: the idiosyncratic variance is under 1 % of the series' own.
+    held
+        ``(N,)`` bool: the idiosyncratic variance is held at its bound, 1e-8 of the series' mean square, because the
+        likelihood rises below it: with near-duplicates without end, and then it has no maximum.
     kernel
         "avx2", "baseline" or "reference".
     """
@@ -100,6 +104,7 @@ class PanelFit:
     gain: float
     scaled_score: float
     heywood: np.ndarray
+    held: np.ndarray
     kernel: str
 
 
@@ -354,5 +359,7 @@ def fit_panel(
     if start is not None:
         return fit(start)
     found = fit(start_params(panel.y, spec))
-    # Where `max_iter` did not suffice there is often no maximum to compare (a variance on its way to zero).
-    return exchange_factors(panel, found, fit) if isinstance(panel, CompiledPanel) and found.converged else found
+    # Where a variance is held there is no maximum that others could be compared with.
+    if not isinstance(panel, CompiledPanel) or not found.converged or found.held.any():
+        return found
+    return exchange_factors(panel, found, fit)

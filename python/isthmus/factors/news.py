@@ -13,6 +13,7 @@ from isthmus.data.panel import BatchPanel, batch_panel, future_times, read_panel
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
 from isthmus.factors.fitted import Fitted
+from isthmus.factors.forecast import check_fit
 from isthmus.factors.statespace import StateSpace, build, smoother
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def factor_news(
     InputError
         `new_data` lacks series or times of the old data; an unknown series, time or batch.
     """
+    check_fit(old_fit, "old_fit")
     one = old_fit.one(batch)
     fresh = _read_new(new_data, old_fit, one)
     vintages = _on_one_axis(one, fresh, series, time)

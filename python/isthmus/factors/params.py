@@ -12,6 +12,7 @@ For series i = 1..N and times t = 1..T (standardised, NaN where not observed)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -165,6 +166,12 @@ def with_initial(spec: Spec, params: Params) -> Params:
     return params.replace(initial_state=np.zeros(len(state_cov)), initial_cov=state_cov)
 
 
+@cache
+def lower_triangle(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """``np.tril_indices(k)``, which would cost more than the kernel in small models."""
+    return np.tril_indices(k)
+
+
 def _parts(spec: Spec) -> Iterator[tuple[str, int, int]]:
     """Name, block and size of each stretch of the flat order."""
     yield "loadings", 0, int(np.count_nonzero(spec.loads))
@@ -200,7 +207,7 @@ def pack(spec: Spec, params: Params) -> np.ndarray:
     """
     parts = [params.loadings[spec.loads]]
     parts += [a.ravel() for a in params.transition]
-    parts += [q[np.tril_indices(len(q))] for q in params.innovation_cov]
+    parts += [q[lower_triangle(len(q))] for q in params.innovation_cov]
     if spec.idiosyncratic == "ar1":
         parts.append(params.idio_ar1)
     return np.concatenate([*parts, params.idio_var])
@@ -216,7 +223,7 @@ def unpack(spec: Spec, values: np.ndarray, *, like: Params | None = None) -> Par
         k = len(block.factors)
         transition.append(values[where["transition", number]].reshape(block.order, k, k).copy())
         q = np.zeros((k, k))
-        q[np.tril_indices(k)] = values[where["innovation_cov", number]]
+        q[lower_triangle(k)] = values[where["innovation_cov", number]]
         innovation_cov.append(q + np.tril(q, -1).T)
     ar1 = values[where["idio_ar1", 0]].copy() if spec.idiosyncratic == "ar1" else np.zeros(spec.n_series)
     return Params(

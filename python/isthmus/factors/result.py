@@ -132,7 +132,7 @@ class FactorFit:
             "innovations": one-step forecast errors divided by their standard deviations, standard normal and white if
             the model holds. "common": observed minus the common component, in units of the transformed series.
         """
-        from isthmus.factors.evaluate import standardised_innovations
+        from isthmus.factors.diagnostics import standardised_innovations
 
         if type not in {"innovations", "common"}:
             msg = f"`type` must be 'innovations' or 'common'; got {type!r}."
@@ -143,10 +143,10 @@ class FactorFit:
         return _frame(one, standardised_innovations(one))
 
     def diagnostics(self, lags: int = 4) -> pd.DataFrame:
-        """Tests of the innovations of every series: see `evaluate.diagnose`."""
-        from isthmus.factors.evaluate import diagnose
+        """`isthmus.factors.diagnostics`."""
+        from isthmus.factors.diagnostics import diagnostics
 
-        return diagnose(self, lags)
+        return diagnostics(self, lags)
 
     # ---- text -----------------------------------------------------------------------------------------------------
 

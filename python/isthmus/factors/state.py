@@ -12,12 +12,14 @@ from isthmus.data.panel import time_text
 from isthmus.factors.blocks import BlockLayout, Group, Layout
 from isthmus.factors.fitted import BatchFit, Estimate, Fitted
 from isthmus.factors.params import Block, Params, Spec
+from isthmus.results import read_meta, read_numbers, read_text
 
 if TYPE_CHECKING:
     from isthmus.factors.result import FactorFit
     from isthmus.results import State
 
-_MOMENTS = ("filtered", "filtered_cov", "smoothed", "smoothed_cov", "path", "heywood")
+_MOMENTS = ("filtered", "filtered_cov", "smoothed", "smoothed_cov", "path", "heywood", "held")
+_FLAGS = ("heywood", "held")
 _ESTIMATE = ("log_likelihood", "n_iter", "converged", "gain", "scaled_score", "kernel")
 _ROW = ("text", "status", "message", "n_time", "n_series", "n_missing", "seconds")
 
@@ -38,9 +40,9 @@ def decode(state: State) -> FactorFit:
     """The fit of a state; values may have become lists, float64 or Fortran-ordered on the way."""
     from isthmus.factors.result import FactorFit
 
-    meta = json.loads(str(np.asarray(state["meta"]).reshape(-1)[0]))
-    series = _text(state["series"])
-    loads = _numbers(state["loads"], (len(series), len(meta["layout"]["factors"]))).astype(bool)
+    meta = read_meta(state)
+    series = read_text(state["series"])
+    loads = read_numbers(state["loads"], (len(series), len(meta["layout"]["factors"]))).astype(bool)
     layout = _decode_layout(meta["layout"], loads)
     batches = tuple(
         _decode_batch(row, f"b{number}_", state, meta["settings"]) for number, row in enumerate(meta["batches"])
@@ -74,7 +76,7 @@ def _encode_batch(batch: BatchFit, prefix: str, state: State) -> dict[str, Any]:
         return row
     estimate, params = one.estimate, one.estimate.params
     arrays: dict[str, Any] = {name: getattr(estimate, name) for name in _MOMENTS}
-    arrays["heywood"] = estimate.heywood.astype(np.float64)
+    arrays |= {name: getattr(estimate, name).astype(np.float64) for name in _FLAGS}
     arrays |= {"mean": one.mean, "sd": one.sd, "y": one.y, "loads": one.spec.loads.astype(np.float64)}
     arrays |= {"loadings": params.loadings, "idio_ar1": params.idio_ar1, "idio_var": params.idio_var}
     arrays["quarterly"] = one.spec.quarterly.astype(np.float64)
@@ -111,7 +113,7 @@ def _decode_batch(row: dict[str, Any], prefix: str, state: State, settings: dict
 
 
 def _decode_fitted(row: dict[str, Any], prefix: str, state: State) -> Fitted:
-    arrays = {name: _numbers(state[prefix + name], tuple(shape)) for name, shape in row["shapes"].items()}
+    arrays = {name: read_numbers(state[prefix + name], tuple(shape)) for name, shape in row["shapes"].items()}
     layout = _decode_layout(row["layout"], arrays["loads"].astype(bool))
     spec = Spec(
         loads=layout.loads,
@@ -128,12 +130,12 @@ def _decode_fitted(row: dict[str, Any], prefix: str, state: State) -> Fitted:
         initial_state=arrays.get("initial_state"),
         initial_cov=arrays.get("initial_cov"),
     )
-    moments = {name: arrays[name] for name in _MOMENTS} | {"heywood": arrays["heywood"].astype(bool)}
+    moments = {name: arrays[name] for name in _MOMENTS} | {name: arrays[name].astype(bool) for name in _FLAGS}
     initial = (arrays["first_mean"], arrays["first_cov"]) if "first_mean" in arrays else None
     estimate = Estimate(params=params, initial=initial, **moments, **row["estimate"])
-    times = _decode_times(row["times"], _text(state[prefix + "times"]))
+    times = _decode_times(row["times"], read_text(state[prefix + "times"]))
     return Fitted(
-        times, _text(state[prefix + "names"]), arrays["mean"], arrays["sd"], arrays["y"], spec, layout, estimate
+        times, read_text(state[prefix + "names"]), arrays["mean"], arrays["sd"], arrays["y"], spec, layout, estimate
     )
 
 
@@ -162,13 +164,3 @@ def _plain(label: Any) -> Any:
     if isinstance(label, np.generic):
         label = label.item()
     return label if label is None or isinstance(label, (bool, int, float, str)) else str(label)
-
-
-def _numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """float64 in C order and in the shape it had: R drops empty and single dimensions."""
-    array = np.asarray(value, dtype=np.float64) if value is not None else np.empty(0)
-    return np.ascontiguousarray(array if array.shape == shape else array.reshape(shape))
-
-
-def _text(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)

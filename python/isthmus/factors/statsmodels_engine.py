@@ -57,6 +57,7 @@ def estimate(y: np.ndarray, spec: Spec, layout: Layout, *, max_iter: int, tol: f
         gain=gain,
         scaled_score=np.nan,
         heywood=idio / np.nanmean(y**2, axis=0) < HEYWOOD,
+        held=np.zeros(y.shape[1], dtype=bool),
         kernel="statsmodels",
         filtered=filtered.filtered_state[now].T.copy(),
         filtered_cov=np.moveaxis(filtered.filtered_state_cov[now][:, now], 2, 0).copy(),

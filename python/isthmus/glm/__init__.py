@@ -2,8 +2,19 @@
 
 from isthmus.glm import kernel
 from isthmus.glm.constraints import constraint_matrix
+from isthmus.glm.filtering import expressed_genes, filter_by_mean
 from isthmus.glm.fit import fit_glm
+from isthmus.glm.inference import test_glm
+from isthmus.glm.pseudobulk import pseudobulk
 from isthmus.glm.result import GlmFit
-from isthmus.glm.wald import test_glm
 
-__all__ = ["GlmFit", "constraint_matrix", "fit_glm", "kernel", "test_glm"]
+__all__ = [
+    "GlmFit",
+    "constraint_matrix",
+    "expressed_genes",
+    "filter_by_mean",
+    "fit_glm",
+    "kernel",
+    "pseudobulk",
+    "test_glm",
+]

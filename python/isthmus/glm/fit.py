@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 import warnings
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,12 +14,16 @@ from isthmus.data.counts import Counts, read_counts
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
-from isthmus.glm import kernel, start
+from isthmus.glm import kernel
 from isthmus.glm.constraints import Constraint, resolve_constraints
+from isthmus.glm.estimate import Job, estimate, mean_counts
+from isthmus.glm.nested_terms import nested_terms
 from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
 from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
+from isthmus.glm.source import Source
+from isthmus.glm.threads import check_whole, read_threads
 from isthmus.messages import tell
 from isthmus.progress import Progress
 
@@ -36,38 +38,6 @@ _FEW_DF = 40  # below it maximum-likelihood dispersions are noticeably too small
 _STATUS = np.array(["ok", "poisson_limit", "not_converged", "all_zero"], dtype=object)
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Everything the kernel needs, checked."""
-
-    counts: Counts
-    mean: tuple[Design, Constraint]
-    dispersion: tuple[Design, Constraint]
-    size_factors: np.ndarray
-    offset: np.ndarray
-    gene_offset: np.ndarray | None
-
-    @property
-    def x(self) -> np.ndarray:
-        """Free mean design."""
-        return self.mean[0].matrix @ self.mean[1].free
-
-    @property
-    def z(self) -> np.ndarray:
-        """Free dispersion design."""
-        return self.dispersion[0].matrix @ self.dispersion[1].free
-
-    @property
-    def predictor_offset(self) -> np.ndarray:
-        """The part of log mu without a parameter, shared by all genes."""
-        return np.log(self.size_factors) + self.offset + self.mean[0].matrix @ self.mean[1].particular
-
-    @property
-    def zeta_offset(self) -> np.ndarray:
-        """The part of log alpha without a parameter."""
-        return self.dispersion[0].matrix @ self.dispersion[1].particular
-
-
 def fit_glm(
     data: Any,
     design: Any = "~ 1",
@@ -77,7 +47,7 @@ def fit_glm(
     dispersion_constraints: Any = None,
     size_factors: Any = "auto",
     offset: Any = None,
-    noise_model: Literal["nb", "poisson"] = "nb",
+    noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
     cell_data: pd.DataFrame | None = None,
     as_numeric: Sequence[str] = (),
@@ -93,11 +63,11 @@ def fit_glm(
     n_threads: int | None = None,
     progress: bool | None = None,
 ) -> GlmFit:
-    r"""Fit a negative-binomial (or Poisson) GLM to every gene by maximum likelihood.
+    r"""Fit a negative-binomial (or Poisson) GLM to every gene.
 
     .. math:: \log\mu_i = x_i a + \log s_i + o_i,\qquad \log\alpha_i = z_i b,\qquad Var(y_i) = \mu_i + \alpha_i\mu_i^2
 
-    jointly in (a, b), under linear constraints on either.
+    under linear constraints on a and b, jointly in both by default.
 
     Parameters
     ----------
@@ -118,10 +88,15 @@ def fit_glm(
         Natural log, added to log mu: one value per cell, a column name, or one per cell and gene. A Series or DataFrame
         is matched by the names of cells and genes.
     noise_model
-        "nb" or "poisson" (alpha = 0; the dispersion design is not used).
+        "nb" (also "negative_binomial") or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
-        "ml", or "moments": alpha by moments at the Poisson fit, the mean refitted with it ("cox_reid" and "trend" come
-        later).
+        How alpha is estimated; the mean is at its maximum given alpha in each case.
+
+        * "ml": joint maximum likelihood. Too small with few samples.
+        * "moments": by moments at the Poisson fit.
+        * "cox_reid": by the Cox-Reid adjusted profile likelihood, which allows for the parameters of the mean
+          (`isthmus.glm.adjusted_profile`). With any dispersion design.
+        * "trend": drawn towards a trend with the mean, as DESeq2 does (`isthmus.glm.trend`); for one dispersion a gene.
     cell_data
         Columns for formulas where `data` has none, one row per cell.
     as_numeric, as_categorical
@@ -162,8 +137,9 @@ def fit_glm(
     >>> fit.table("genes")["status"].tolist()
     ['ok', 'ok', 'ok', 'ok']
     """
+    noise_model = {"negative_binomial": "nb"}.get(noise_model, noise_model)  # type: ignore[assignment]
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
-    threads = _threads(n_threads)
+    threads = read_threads(n_threads)
     counts = (
         data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     )
@@ -186,13 +162,14 @@ def fit_glm(
         "max_iter": int(max_iter),
         "tol": float(tol),
         "gene_offset": job.gene_offset is not None,
+        "nested": nested_terms(job.mean[0], counts.cell_data),
         "kernel": kernel.kernel_name(),
         "versions": _versions(),
     }
     _tell_few_df(job, settings)
     with Progress(counts.n_genes, progress) as bar:
-        fits = _fit(job, settings, init, dispersion_init, chunk_genes, threads, bar)
-    fit = _result(job, fits, settings)
+        fits = estimate(job, settings, init, dispersion_init, chunk_genes, threads, bar)
+    fit = replace(_result(job, fits, settings), source=Source(data, layer, gene_names))
     _warn_not_converged(fit)
     return fit
 
@@ -244,34 +221,18 @@ def _check_choices(
     if noise_model not in ("nb", "poisson"):
         msg = f"`noise_model` must be 'nb' or 'poisson'; got {noise_model!r}."
         raise InputError(msg)
-    if dispersion in ("cox_reid", "trend"):
-        msg = f"`dispersion` = {dispersion!r} is not available yet; use 'ml' or 'moments'."
-        raise InputError(msg)
-    if dispersion not in ("ml", "moments"):
-        msg = f"`dispersion` must be 'ml' or 'moments'; got {dispersion!r}."
+    if dispersion not in ("ml", "moments", "cox_reid", "trend"):
+        msg = f"`dispersion` must be one of ml, moments, cox_reid, trend; got {dispersion!r}."
         raise InputError(msg)
     if dtype not in ("float64", np.float64):
         msg = f"`dtype` must be 'float64': in float32 the noise of the likelihood defeats convergence; got {dtype!r}."
         raise InputError(msg)
-    _check_whole("max_iter", max_iter)
+    check_whole("max_iter", max_iter)
     if chunk_genes is not None:
-        _check_whole("chunk_genes", chunk_genes)
+        check_whole("chunk_genes", chunk_genes)
     if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)) or not 0 < float(tol) < 1:
         msg = f"`tol` must be a number between 0 and 1 (log-likelihood units); got {tol!r}."
         raise InputError(msg)
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        msg = f"`{name}` must be a whole number of at least 1; got {value!r}."
-        raise InputError(msg)
-
-
-def _threads(n_threads: int | None) -> int:
-    if n_threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    _check_whole("n_threads", n_threads)
-    return int(n_threads)
 
 
 def _versions() -> dict[str, str]:
@@ -285,113 +246,9 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
     if settings["dispersion"] == "ml" and left < _FEW_DF:
         tell(
             f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too '
-            "small with so few "
-            "samples, and p-values with them. Read them with care; quasi-likelihood tests (method 'qlf') are the "
-            "remedy once available."
+            "small with so few samples, and p-values with them. Use method 'qlf' in test_glm(), or dispersion "
+            '"cox_reid" or "trend".'
         )
-
-
-# ---- fitting
-# -----------------------------------------------------------------------------------------------------------
-
-
-def _fit(
-    job: Job,
-    settings: dict[str, Any],
-    init: Any,
-    dispersion_init: Any,
-    chunk_genes: int | None,
-    n_threads: int,
-    bar: Progress,
-) -> GeneFits:
-    matrix, n_genes = job.counts.matrix, job.counts.n_genes
-    x, z, offset, zeta_offset = job.x, job.z, job.predictor_offset, job.zeta_offset
-    a0 = start.mean_start(start.starting_values(init, x, n_genes, "init"), matrix, x, offset)
-    given_b = start.starting_values(dispersion_init, z, n_genes, "dispersion_init")
-    options = {"max_iter": settings["max_iter"], "tol": settings["tol"], "n_threads": n_threads}
-    shared = {"dispersion_offset": zeta_offset if zeta_offset.any() else None, **options}
-    if settings["dispersion"] == "moments":
-        return _fit_moments(job, x, z, offset, zeta_offset, a0, options)
-    b0 = start.dispersion_start(given_b, matrix, z, zeta_offset, x, offset) if z.shape[1] else None
-    parts = []
-    for first, last in _chunks(matrix, chunk_genes):
-        parts.append(
-            kernel.fit_genes(
-                matrix,
-                x,
-                z,
-                offset,
-                gene_offset=None if job.gene_offset is None else job.gene_offset[:, first:last],
-                start_mean=None if a0 is None else a0[:, first:last],
-                start_dispersion=None if b0 is None else b0[:, first:last],
-                genes=(first, last),
-                progress=partial(_report, bar, first),
-                **shared,
-            )
-        )
-    return kernel.join(parts)
-
-
-def _report(bar: Progress, before: int, done: int) -> None:
-    bar(before + done)
-
-
-def _fit_moments(
-    job: Job,
-    x: np.ndarray,
-    z: np.ndarray,
-    offset: np.ndarray,
-    zeta_offset: np.ndarray,
-    a0: np.ndarray | None,
-    options: dict[str, Any],
-) -> GeneFits:
-    """Means by Poisson, dispersions by moments at those means, means again at those dispersions."""
-    matrix = job.counts.matrix
-    nothing = np.empty((len(x), 0))
-    poisson = kernel.fit_genes(matrix, x, nothing, offset, gene_offset=job.gene_offset, start_mean=a0, **options)
-    means = np.nan_to_num(poisson.mean_coef)
-    b, limit = start.moment_dispersion(matrix, x, z, offset, zeta_offset, job.gene_offset, means)
-    fits = kernel.fit_genes(
-        matrix,
-        x,
-        z,
-        offset,
-        dispersion_offset=zeta_offset if zeta_offset.any() else None,
-        gene_offset=job.gene_offset,
-        start_mean=means,
-        start_dispersion=b,
-        fix_dispersion=True,
-        **options,
-    )
-    return _at_poisson_limit(fits, poisson, limit & (fits.code != kernel.ALL_ZERO))
-
-
-def _at_poisson_limit(fits: GeneFits, poisson: GeneFits, limit: np.ndarray) -> GeneFits:
-    """Take the Poisson fit where the moments leave no room for a dispersion."""
-    f = fits.mean_coef.shape[0]
-    out = {name: getattr(fits, name).copy() for name in fits.__dataclass_fields__}
-    for name in ("log_likelihood", "expected_info", "decrement", "min_mu", "n_iter"):
-        out[name][limit] = getattr(poisson, name)[limit]
-    out["mean_coef"][:, limit] = poisson.mean_coef[:, limit]
-    out["dispersion_coef"][:, limit] = np.nan
-    out["neg_hessian"][limit] = np.nan
-    out["neg_hessian"][np.flatnonzero(limit), :f, :f] = poisson.neg_hessian[limit]
-    out["gradient"][limit] = 0.0
-    for name in ("min_alpha", "max_alpha", "mean_alpha"):
-        out[name][limit] = 0.0
-    converged = poisson.code[limit] == kernel.OK
-    out["code"][limit] = np.where(converged, kernel.POISSON_LIMIT, kernel.NOT_CONVERGED)
-    return replace(fits, **out)
-
-
-def _chunks(matrix: sp.csr_matrix, chunk_genes: int | None) -> list[tuple[int, int]]:
-    """Ranges of genes that are laid out at once.
-
-    A gene-major copy takes 8 bytes a count, at most what the matrix itself takes, so by default there is one chunk.
-    """
-    n_genes = matrix.shape[1]
-    size = n_genes if chunk_genes is None else int(chunk_genes)
-    return [(first, min(first + size, n_genes)) for first in range(0, n_genes, size)]
 
 
 # ---- the result
@@ -399,11 +256,11 @@ def _chunks(matrix: sp.csr_matrix, chunk_genes: int | None) -> list[tuple[int, i
 
 
 def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
-    means = _mean_counts(job.counts.matrix, job.size_factors)
+    means = mean_counts(job.counts.matrix, job.size_factors)
     separations = find_separation(
         job.counts.matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, _raw_means(job.counts.matrix)
     )
-    if settings["dispersion"] == "moments":  # the dispersion was not estimated by likelihood: nothing rises there
+    if settings["dispersion"] in ("moments", "trend"):  # no maximum of a likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
     status = _STATUS[fits.code]
     status[[s.gene for s in separations]] = "separated"  # comes before "not_converged": nothing to converge to
@@ -428,10 +285,6 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         separations=tuple(separations),
         settings=settings,
     )
-
-
-def _mean_counts(matrix: sp.csr_matrix, size_factors: np.ndarray) -> np.ndarray:
-    return np.asarray((1 / size_factors) @ matrix, dtype=float).reshape(-1) / matrix.shape[0]
 
 
 def _raw_means(matrix: sp.csr_matrix) -> np.ndarray:

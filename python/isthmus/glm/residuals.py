@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import special
 
 from isthmus import seeds
-from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
 from isthmus.errors import InputError
+from isthmus.glm.source import same_counts
 
 if TYPE_CHECKING:
     from isthmus.glm.result import GlmFit
@@ -23,7 +23,7 @@ def residuals(fit: GlmFit, data: Any, kind: str, *, layer: str | None, offset: A
     if kind not in TYPES:
         msg = f"`type` must be one of {', '.join(TYPES)}; got {kind!r}."
         raise InputError(msg)
-    y = _same_counts(fit, data, layer)
+    y = np.asarray(same_counts(fit, data, layer).matrix.toarray(), dtype=float)
     mu = fit.predict(offset=offset).to_numpy()
     if kind == "response":
         values = y - mu
@@ -33,24 +33,6 @@ def residuals(fit: GlmFit, data: Any, kind: str, *, layer: str | None, offset: A
             values = _FORMULAS[kind](y, mu, alpha, seed)
     values[:, fit.status == "all_zero"] = np.nan
     return pd.DataFrame(values, index=fit.cell_names, columns=fit.gene_names)
-
-
-def _same_counts(fit: GlmFit, data: Any, layer: str | None) -> np.ndarray:
-    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
-    if counts.matrix.shape != (fit.n_cells, fit.n_genes):
-        msg = (
-            f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got "
-            f"{counts.n_cells} x {counts.n_genes}."
-        )
-        raise InputError(msg)
-    unnamed = genes_unnamed(counts.gene_names) or genes_unnamed(fit.gene_names)
-    if not unnamed and list(counts.gene_names) != list(fit.gene_names):
-        msg = "`data` must hold the genes of the fit in the fit's order; its gene names differ."
-        raise InputError(msg)
-    if counts.cells_named and not cells_unnamed(fit.cell_names) and list(counts.cell_names) != list(fit.cell_names):
-        msg = "`data` must hold the cells of the fit in the fit's order; its cell names differ."
-        raise InputError(msg)
-    return np.asarray(counts.matrix.toarray(), dtype=float)
 
 
 def _pearson(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from isthmus.glm.constraints import Constraint
 from isthmus.glm.offset import new_shift, ordered_offset
 from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
+from isthmus.glm.source import Source
 from isthmus.results import State, pick_table
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class GlmFit(PortedNames):
         Directions without a finite estimate.
     settings
         Everything the fit was asked for, the kernel that ran, versions, and the fit's id.
+    source
+        Where the counts came from, as a weak reference: the fit does not hold them.
     """
 
     gene_names: np.ndarray
@@ -110,6 +113,7 @@ class GlmFit(PortedNames):
     gradient: np.ndarray
     separations: tuple[Separation, ...]
     settings: dict[str, Any]
+    source: Source = field(default_factory=Source, repr=False)
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
     _estimates: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from isthmus.data.design import Design
 from isthmus.glm.constraints import Constraint
 from isthmus.glm.separation import Separation
+from isthmus.results import read_meta, read_numbers, read_text
 
 if TYPE_CHECKING:
     from isthmus.glm.result import GlmFit, Submodel
@@ -47,23 +48,25 @@ def decode(state: State) -> GlmFit:
     """The fit of a state; values may have become lists, float64 or Fortran-ordered on the way."""
     from isthmus.glm.result import GlmFit
 
-    meta = json.loads(str(np.asarray(state["meta"]).reshape(-1)[0]))
+    meta = read_meta(state)
     models = {model: _decode_submodel(model, meta[model], state) for model in ("mean", "dispersion")}
-    genes = _text(state["gene_names"])
+    genes = _names(state["gene_names"])
     f, g = models["mean"].n_free, models["dispersion"].n_free
     inner = {"expected_info": (f, f), "neg_hessian": (f + g, f + g), "gradient": (f + g,)}
-    per_gene: dict[str, Any] = {name: _numbers(state[name], (len(genes), *inner.get(name, ()))) for name in _PER_GENE}
-    cells = _text(state["cell_names"])
+    per_gene: dict[str, Any] = {
+        name: read_numbers(state[name], (len(genes), *inner.get(name, ()))) for name in _PER_GENE
+    }
+    cells = _names(state["cell_names"])
     return GlmFit(
         gene_names=genes,
         cell_names=cells,
         mean_model=models["mean"],
         dispersion_model=models["dispersion"],
-        status=_text(state["status"]),
+        status=_names(state["status"]),
         n_iter=np.asarray(state["n_iter"]).reshape(-1).astype(np.int32),
         converged=np.asarray(state["converged"]).reshape(-1).astype(bool),
-        size_factors=_numbers(state["size_factors"], (len(cells),)),
-        offset=_numbers(state["offset"], (len(cells),)),
+        size_factors=read_numbers(state["size_factors"], (len(cells),)),
+        offset=read_numbers(state["offset"], (len(cells),)),
         separations=_decode_separations(meta["separations"], state, {"mean": f, "dispersion": g}),
         settings=meta["settings"],
         **per_gene,
@@ -96,10 +99,10 @@ def _decode_submodel(model: str, meta: dict[str, Any], state: State) -> Submodel
 
     n_cells, p = meta["shape"]
     f = meta["n_free"]
-    cells = _text(state["cell_names"])
+    cells = _names(state["cell_names"])
     design = Design(
-        matrix=_numbers(state[f"{model}_design"], (n_cells, p)),
-        names=tuple(_text(state[f"{model}_names"])),
+        matrix=read_numbers(state[f"{model}_design"], (n_cells, p)),
+        names=tuple(_names(state[f"{model}_names"])),
         terms={label: tuple(columns) for label, columns in meta["terms"].items()},
         formula=meta["formula"],
         frame=_decode_frame(model, meta["columns"], state, cells),
@@ -108,13 +111,13 @@ def _decode_submodel(model: str, meta: dict[str, Any], state: State) -> Submodel
         dummies={factor: tuple(levels) for factor, levels in meta["dummies"].items()},
     )
     constraint = Constraint(
-        free=_numbers(state[f"{model}_free"], (p, f)),
-        particular=_numbers(state[f"{model}_particular"], (p,)),
+        free=read_numbers(state[f"{model}_free"], (p, f)),
+        particular=read_numbers(state[f"{model}_particular"], (p,)),
         dependent=np.asarray(state[f"{model}_dependent"]).reshape(-1).astype(bool),
         kind=meta["kind"],
     )
-    n_genes = len(_text(state["gene_names"]))
-    return Submodel(design, constraint, _numbers(state[f"{model}_free_coef"], (f, n_genes)))
+    n_genes = len(_names(state["gene_names"]))
+    return Submodel(design, constraint, read_numbers(state[f"{model}_free_coef"], (f, n_genes)))
 
 
 def _encode_frame(model: str, frame: pd.DataFrame | None, state: State) -> list[dict[str, Any]] | None:
@@ -165,13 +168,5 @@ def _decode_separations(
     return tuple(out)
 
 
-def _numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """float64 in C order and in the shape it had: R drops empty and single dimensions."""
-    array = np.asarray(value, dtype=np.float64) if value is not None else np.empty(0)
-    return np.ascontiguousarray(array if array.shape == shape else array.reshape(shape))
-
-
-def _text(value: Any) -> np.ndarray:
-    if value is None:
-        return np.empty(0, dtype=object)
-    return np.array([value] if isinstance(value, str) else [str(v) for v in value], dtype=object)
+def _names(value: Any) -> np.ndarray:
+    return np.array(read_text(value), dtype=object)

@@ -5,7 +5,7 @@
 // recursion of de Jong (1989), which never inverts a state covariance.
 #pragma once
 
-#include "workspace.hpp"
+#include "heavy.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
 
@@ -13,26 +13,11 @@ constexpr double log_two_pi = 1.8378770664093454836;
 // Covariances count as steady when a step changes them by less than this share of the largest entry.
 constexpr double steady = 1e-13;
 
-static inline double power_of(double x, int n) {
-    double y = 1;
-    for (int i = 0; i < n; ++i) y *= x;
-    return y;
-}
-
-// v_k: variance of a row of gap k over sigma2; k = 0 is a first observation (or, without AR(1) terms, any).
-static inline double gap_variance(const FactorPanel& panel, double phi, int gap) {
-    if (!panel.ar1) return 1;
-    if (gap == 0) return 1 / (1 - phi * phi);
-    double sum = 0, term = 1;
-    for (int i = 0; i < gap; ++i, term *= phi * phi) sum += term;
-    return sum;
-}
-
 // What the collapsed rows contribute to -2 log L before the states: sum of log(2 pi sigma2 v) + d^2 / (sigma2 v).
-static inline double row_terms(const FactorPanel& panel, const FactorParams& theta) {
+static inline double row_terms(const FactorPanel& panel, const FactorParams& theta, const Workspace& w) {
     double sum = 0;
     for (int i = 0; i < panel.n_series; ++i) {
-        if (panel.kind[i] != collapsed_series) continue;
+        if (!w.collapses(panel, i)) continue;
         for (int k = 0; k <= panel.max_gap; ++k) {
             const double* c = panel.counts + (static_cast<std::int64_t>(i) * (panel.max_gap + 1) + k) * 4;
             if (c[0] == 0) continue;
@@ -52,7 +37,7 @@ static inline void collapse_dense(const FactorPanel& panel, const FactorParams& 
     fill(w.j_full, 0, 3 * tri);
     fill(w.b_dense, 0, (panel.ar1 ? 2 : 1) * r * n_time);
     for (int i = 0; i < panel.n_series; ++i) {
-        if (panel.kind[i] != collapsed_series) continue;
+        if (!w.collapses(panel, i)) continue;
         const double phi = panel.ar1 ? theta.phi[i] : 0, precision = 1 / theta.variance[i];
         const double* lambda = theta.loadings + i * r;
         const std::int64_t from = static_cast<std::int64_t>(i) * n_time;
@@ -128,7 +113,8 @@ static inline void gather_rows(const FactorPanel& panel, const FactorParams& the
                 w.j[(row + a) * size + column + c] = w.j[(row + c) * size + column + a] = value;
                 w.j[(column + a) * size + row + c] = w.j[(column + c) * size + row + a] = value;
             }
-    for (int e = panel.listed_start[t]; e < panel.listed_start[t + 1]; ++e) add_listed_row(panel, theta, w, e, size);
+    for (int e = panel.listed_start[t]; e < panel.listed_start[t + 1]; ++e)
+        if (!w.heavy_flag[panel.listed_series[e]]) add_listed_row(panel, theta, w, e, size);
 }
 
 // x (states x n) -> T x
@@ -226,6 +212,39 @@ static inline int exact_row(const FactorPanel& panel, const FactorParams& theta,
     return n;
 }
 
+// One observation z'state + noise: k = P z and f go to `kept` and p, unless `held` (they are there already); v too.
+// Adds to -2 log L.
+static inline double update_one(Workspace& w, int n, double y, double noise, bool held, double* kept, double* a,
+                                double* p) {
+    const int m = w.m;
+    double v = y, f = noise;
+    for (int c = 0; c < n; ++c) v -= w.z[c] * a[w.z_index[c]];
+    if (!held) {
+        fill(kept, 0, m);
+        for (int c = 0; c < n; ++c) add_scaled(kept, w.z[c], p + w.z_index[c] * m, m);
+        for (int c = 0; c < n; ++c) f += w.z[c] * kept[w.z_index[c]];
+        for (int i = 0; i < m; ++i) add_scaled(p + i * m, -kept[i] / f, kept, m);
+        kept[m + 1] = f;
+    }
+    f = kept[m + 1], kept[m] = v;
+    add_scaled(a, v / f, kept, m);
+    return log_two_pi + __builtin_log(f) + v * v / f;
+}
+
+// Rows of time t whose series have next to no noise, one at a time.
+static inline double update_heavy(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, bool held,
+                                  double* a, double* p) {
+    const std::int64_t stride = w.m + 2;
+    double sum = 0;
+    for (int h = 0; h < w.n_heavy; ++h) {
+        double* kept = w.heavy_kept + (static_cast<std::int64_t>(t) * max_heavy + h) * stride;
+        const HeavyRow row = heavy_row(panel, theta, w, h, t);
+        if (held) copy(kept, kept - max_heavy * stride, w.m + 2);
+        if (row.n) sum += update_one(w, row.n, row.y, row.noise, held, kept, a, p);
+    }
+    return sum;
+}
+
 // Observations of time t without noise, one at a time. Adds to -2 log L.
 static inline double update_exact(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, double* a,
                                   double* p) {
@@ -234,30 +253,23 @@ static inline double update_exact(const FactorPanel& panel, const FactorParams& 
     for (int e = panel.exact_start[t]; e < panel.exact_start[t + 1]; ++e) {
         double* kept = w.exact + static_cast<std::int64_t>(e) * (m + 2);
         const int n = exact_row(panel, theta, w, panel.exact_series[e]);
-        double v = panel.exact_value[e], f = 0;
-        fill(kept, 0, m);
-        for (int c = 0; c < n; ++c) {
-            v -= w.z[c] * a[w.z_index[c]];
-            add_scaled(kept, w.z[c], p + w.z_index[c] * m, m);
-        }
-        for (int c = 0; c < n; ++c) f += w.z[c] * kept[w.z_index[c]];
-        kept[m] = v, kept[m + 1] = f;
-        add_scaled(a, v / f, kept, m);
-        for (int i = 0; i < m; ++i) add_scaled(p + i * m, -kept[i] / f, kept, m);
-        sum += log_two_pi + __builtin_log(f) + v * v / f;
+        sum += update_one(w, n, panel.exact_value[e], 0, false, kept, a, p);
     }
     return sum;
 }
 
 // What the collapsed update of time t needs of the covariances, into its slot. With J = C C' and S = I + C'P C:
 // D = J - J (P^-1 + J)^-1 J = C S^-1 C', D P, G = S^-1/2 C', log|I + J P| = log|S|.
-static inline bool update_cov(Workspace& w, int slot, int size) {
+static inline bool update_cov(Workspace& w, int slot, int size, bool same_rows) {
     const int m = w.m;
     const std::int64_t at = static_cast<std::int64_t>(slot) * w.mc * w.mc;
     const double* p = w.p + static_cast<std::int64_t>(slot) * m * m;
     double *root = w.root + at, *gain = w.gain + at, *s = w.s_root + at, *d = w.d + at,
            *dp = w.dp + static_cast<std::int64_t>(slot) * w.mc * m;
-    semidefinite_root(w.j, size, root);
+    if (same_rows)
+        copy(root, root - w.mc * w.mc, size * size);
+    else
+        semidefinite_root(w.j, size, root);
     fill(w.g, 0, size * m);  // C'P
     multiply_add_at(w.g, m, 1, root, size, p, m, size, size, m);
     fill(s, 0, size * size);
@@ -270,11 +282,13 @@ static inline bool update_cov(Workspace& w, int slot, int size) {
     copy(gain, root, size * size);
     transpose_square(gain, size);
     solve_lower(s, size, gain, size);
-    fill(d, 0, size * size);
-    multiply_add_at(d, size, 1, gain, size, gain, size, size, size, size);
-    fill(dp, 0, size * m);
-    multiply_add(dp, m, 1, d, size, p, m, size, size, m);
     solve_lower(s, size, w.g, m);  // G P
+    if (w.for_smoother) {
+        fill(d, 0, size * size);
+        multiply_add_at(d, size, 1, gain, size, gain, size, size, size, size);
+        fill(dp, 0, size * m);
+        multiply_add_at(dp, m, 1, gain, size, w.g, m, size, size, m);
+    }
     copy(w.pf, p, m * m);
     multiply_add_at(w.pf, m, -1, w.g, m, w.g, m, m, size, m);
     return true;
@@ -311,8 +325,9 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
     const int m = w.m, n_time = w.n_time;
     const std::int64_t mm = static_cast<std::int64_t>(m) * m;
     if (!initial_distribution(panel, theta, w, w.next_state, w.next_cov)) return false;
+    choose_heavy(panel, theta, w);
     collapse_dense(panel, theta, w);
-    double sum = row_terms(panel, theta);
+    double sum = row_terms(panel, theta, w);
     int slot = -1;
     for (int t = 0; t < n_time; ++t) {
         double* a = w.filtered + static_cast<std::int64_t>(t) * m;
@@ -333,13 +348,15 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
         }
         if (!keeps) {
             ++slot;
-            gather_rows(panel, theta, w, t, size);
+            const bool same_rows = slot > 0 && panel.same[t];
+            if (!same_rows) gather_rows(panel, theta, w, t, size);
             copy(w.p + slot * mm, w.next_cov, static_cast<int>(mm));
-            if (!update_cov(w, slot, size)) return false;
+            if (!update_cov(w, slot, size, same_rows)) return false;
             moved = true;
         }
         w.predicted_slot[t] = slot;
         sum += update_mean(w, slot, size, a, w.u + static_cast<std::int64_t>(t) * w.mc);
+        sum += update_heavy(panel, theta, w, t, keeps, a, w.pf);
         sum += update_exact(panel, theta, w, t, a, w.pf);
         if (w.filtered_cov) copy(w.filtered_cov + t * mm, w.pf, static_cast<int>(mm));
         apply_transition(panel, theta, a, w.next_state, 1);
@@ -349,28 +366,37 @@ static inline bool run_filter(const FactorPanel& panel, const FactorParams& thet
     return *log_likelihood == *log_likelihood;
 }
 
-// Undo the observations without noise: r and N from after them to before.
-static inline void smooth_exact(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, double* r) {
+// Undo `update_one`: r and, with `cov`, N from after it to before. L = I - k z'/f:
+// L'N L = N - z (N k)'/f - (N k) z'/f + z z' k'N k / f^2.
+static inline void undo_one(Workspace& w, const double* k, int n, double* r, bool cov) {
     const int m = w.m;
+    const double v = k[m], f = k[m + 1], kr = dot(k, r, m);
+    for (int c = 0; c < n; ++c) r[w.z_index[c]] += w.z[c] * (v - kr) / f;
+    if (!cov) return;
+    for (int i = 0; i < m; ++i) w.v1[i] = dot(w.n + i * m, k, m);
+    const double knk = dot(k, w.v1, m);
+    for (int c = 0; c < n; ++c) {
+        const int i = w.z_index[c];
+        add_scaled(w.n + i * m, -w.z[c] / f, w.v1, m);
+        for (int row = 0; row < m; ++row) w.n[row * m + i] -= w.v1[row] * w.z[c] / f;
+    }
+    for (int c = 0; c < n; ++c)
+        for (int q = 0; q < n; ++q) w.n[w.z_index[c] * m + w.z_index[q]] += w.z[c] * w.z[q] * (1 / f + knk / (f * f));
+}
+
+static inline void smooth_exact(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, double* r) {
     for (int e = panel.exact_start[t + 1] - 1; e >= panel.exact_start[t]; --e) {
-        const double* k = w.exact + static_cast<std::int64_t>(e) * (m + 2);
-        const double v = k[m], f = k[m + 1];
         const int n = exact_row(panel, theta, w, panel.exact_series[e]);
-        // L = I - k z'/f:  L'N L = N - z (N k)'/f - (N k) z'/f + z z' k'N k / f^2
-        for (int i = 0; i < m; ++i) w.v1[i] = dot(w.n + i * m, k, m);
-        const double kr = dot(k, r, m), knk = dot(k, w.v1, m);
-        for (int c = 0; c < n; ++c) {
-            const int i = w.z_index[c];
-            r[i] += w.z[c] * (v - kr) / f;
-            add_scaled(w.n + i * m, -w.z[c] / f, w.v1, m);
-        }
-        for (int c = 0; c < n; ++c) {
-            const int i = w.z_index[c];
-            for (int row = 0; row < m; ++row) w.n[row * m + i] -= w.v1[row] * w.z[c] / f;
-        }
-        for (int c = 0; c < n; ++c)
-            for (int q = 0; q < n; ++q)
-                w.n[w.z_index[c] * m + w.z_index[q]] += w.z[c] * w.z[q] * (1 / f + knk / (f * f));
+        undo_one(w, w.exact + static_cast<std::int64_t>(e) * (w.m + 2), n, r, true);
+    }
+}
+
+static inline void smooth_heavy(const FactorPanel& panel, const FactorParams& theta, Workspace& w, int t, double* r,
+                                bool cov) {
+    for (int h = w.n_heavy - 1; h >= 0; --h) {
+        const HeavyRow row = heavy_row(panel, theta, w, h, t);
+        const double* kept = w.heavy_kept + (static_cast<std::int64_t>(t) * max_heavy + h) * (w.m + 2);
+        if (row.n) undo_one(w, kept, row.n, r, cov);
     }
 }
 
@@ -417,10 +443,12 @@ static inline void run_smoother(const FactorPanel& panel, const FactorParams& th
         const double *p = w.p + from * mm, *dp = w.dp + static_cast<std::int64_t>(from) * w.mc * m;
         const bool shared = t + 1 < n_time && w.predicted_slot[t + 1] == from;
         frozen = frozen && shared;
+        const bool held = frozen;
         if (!frozen) {
             copy(w.x2, w.n, m * m);
             transition_cov_back(panel, theta, w);
             smooth_exact(panel, theta, w, t, r);
+            smooth_heavy(panel, theta, w, t, r, true);
             smooth_collapsed(w, from, size);
             double change = 0;
             for (std::int64_t i = 0; i < mm; ++i) {
@@ -431,6 +459,7 @@ static inline void run_smoother(const FactorPanel& panel, const FactorParams& th
             if (!frozen) smoothed_cov(w, p, w.cov + static_cast<std::int64_t>(++slot) * mm);
         }
         w.cov_slot[t] = slot;
+        if (held) smooth_heavy(panel, theta, w, t, r, false);
         for (int i = 0; i < size; ++i) w.v1[i] = w.u[static_cast<std::int64_t>(t) * w.mc + i] - dot(dp + i * m, r, m);
         for (int i = 0; i < size; ++i) r[i] += w.v1[i];
         const double* a = w.predicted + static_cast<std::int64_t>(t) * m;

@@ -6,6 +6,8 @@
 
 namespace isthmus::ISTHMUS_ISA {
 
+constexpr int max_heavy = 32;  // series whose rows are taken one at a time
+
 struct Sizes {
     std::int64_t doubles, ints;
 };
@@ -15,9 +17,10 @@ struct Workspace {
     // collapsed observations, component by time
     double *j_dense, *b_dense, *j_full, *row;
     // filter: per time, and per slot (times that share their covariances share a slot)
-    double *predicted, *filtered, *u, *p, *dp, *d, *root, *gain, *s_root, *log_det, *exact, *filtered_cov, *next_state,
-        *next_cov;
-    int *predicted_slot, *cov_slot;
+    double *predicted, *filtered, *u, *p, *dp, *d, *root, *gain, *s_root, *log_det, *exact, *heavy_kept, *filtered_cov,
+        *next_state, *next_cov;
+    bool for_smoother = true;  // whether what the smoother reads is kept
+    int *predicted_slot, *cov_slot, *heavy, *heavy_flag, n_heavy;
     // smoother: component by time, and per slot
     double *smoothed, *cov;
     // one matrix or vector at a time
@@ -42,6 +45,7 @@ struct Workspace {
         p = take(t * mm), dp = take(t * mc * m), d = take(t * mc * mc);
         root = take(t * mc * mc), gain = take(t * mc * mc), s_root = take(t * mc * mc), log_det = take(t);
         exact = take((m + 2) * static_cast<std::int64_t>(panel.exact_start ? panel.exact_start[n_time] : 0));
+        heavy_kept = take((m + 2) * t * max_heavy);
         filtered_cov = keep_filtered ? take(t * mm) : nullptr;
         next_state = take(m), next_cov = take(mm);
         smoothed = take(t * m), cov = take(t * mm);
@@ -56,8 +60,16 @@ struct Workspace {
         moments = take(stacked * stacked), edge = take(mm);
         const std::int64_t widest = static_cast<std::int64_t>(r) * (panel.order + panel.initial_lags + 2);
         block = take(24 * widest * widest);
-        if (ints) predicted_slot = ints, cov_slot = ints + t, z_index = ints + 2 * t;
-        return {used, 2 * t + 5 * r + 5};
+        if (ints) {
+            predicted_slot = ints, cov_slot = ints + t, z_index = ints + 2 * t;
+            heavy = z_index + 5 * r + 5, heavy_flag = heavy + max_heavy;
+        }
+        return {used, 2 * t + 5 * r + 5 + max_heavy + panel.n_series};
+    }
+
+    // Whether the series enters through b and J.
+    bool collapses(const FactorPanel& panel, int series) const {
+        return panel.kind[series] == collapsed_series && !heavy_flag[series];
     }
 
   private:

@@ -1,0 +1,174 @@
+r"""Quasi-likelihood F tests (Lund, Nettleton, McCarthy & Smyth 2012, Stat. Appl. Genet. Mol. Biol. 11:8).
+
+1. A trend of the negative-binomial dispersion with the mean. Never the gene-wise dispersion: its uncertainty would be
+   lost, and the quasi dispersion could not make up for it.
+2. The mean is refitted at the trend.
+3. The quasi dispersion: the residual deviance, each unit deviance as a scaled chi-square (`unit_deviance`), over its
+   degrees of freedom.
+4. Empirical Bayes draws it to a trend with the mean (`squeeze`).
+5. F = (difference of deviances / df) / posterior quasi dispersion, with residual + prior degrees of freedom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isthmus.errors import InputError
+from isthmus.glm import information as info
+from isthmus.glm import kernel, refit
+from isthmus.glm.adjusted_profile import adjusted_profile
+from isthmus.glm.squeeze import squeeze
+from isthmus.glm.trend import Trend, fit_trend, has_trend
+from isthmus.glm.unit_deviance import scaled_chi_square, unit_deviance
+
+if TYPE_CHECKING:
+    from isthmus.glm.hypothesis import Hypothesis
+    from isthmus.glm.kernel import GeneFits
+    from isthmus.glm.refit import Model
+    from isthmus.glm.result import GlmFit
+    from isthmus.glm.source import Evidence
+
+_LEAST_GENES = 50
+_PLENTY = 200  # residual degrees of freedom at which maximum-likelihood dispersions need no adjustment
+_AT_ONCE = 4_000_000  # cells x genes held as dense numbers
+
+
+@dataclass(frozen=True, eq=False)
+class QuasiFit:
+    """The means refitted at the trend, and their quasi dispersion.
+
+    Attributes
+    ----------
+    genes
+        ``(n,)`` positions in the fit; the other attributes are over them.
+    fits
+        The kernel's result at the trended dispersion.
+    log_alpha
+        ``(g, n)``: free dispersion parameters of the trend.
+    dispersion
+        ``(n,)``: posterior quasi dispersion.
+    df_total
+        ``(n,)``: residual plus prior degrees of freedom.
+    """
+
+    genes: np.ndarray
+    fits: GeneFits
+    log_alpha: np.ndarray
+    dispersion: np.ndarray
+    df_total: np.ndarray
+
+
+def check_quasi(fit: GlmFit, hypothesis: Hypothesis) -> None:
+    """Refuse what quasi-likelihood is not made for."""
+    z = fit.dispersion_model.free_design
+    if hypothesis.model == "dispersion" or (z.shape[1] and np.ptp(z, axis=0).any()):
+        msg = (
+            '`method` = "qlf" is for tests of the mean with one dispersion a gene, `dispersion_design` = "~ 1"; use '
+            'method="lrt" for dispersion designs.'
+        )
+        raise InputError(msg)
+    n = int((fit.status != "all_zero").sum())
+    if n < _LEAST_GENES:
+        msg = (
+            f'`method` = "qlf" needs at least {_LEAST_GENES} genes, from which it learns how dispersions vary; got '
+            f'{n}. Use method="lrt".'
+        )
+        raise InputError(msg)
+
+
+def quasi_fit(fit: GlmFit, evidence: Evidence, *, n_threads: int = 1) -> QuasiFit:
+    """Steps 1 to 4, for the genes that have counts."""
+    model = refit.full_model(fit)
+    genes = np.flatnonzero(fit.status != "all_zero")
+    log_alpha = _trended(fit, model, evidence, genes, n_threads)
+    fits = refit.maximise(model, evidence, genes, dispersion=log_alpha, settings=fit.settings, n_threads=n_threads)
+    alpha = np.zeros(len(genes))
+    if len(log_alpha):
+        alpha = np.nan_to_num(np.exp(log_alpha[0] * model.z[0, 0] + model.zeta_offset[0]))
+    deviance, df = _residual_deviance(model, evidence, genes, fits, alpha)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(df > 0, deviance / df, np.nan)
+    own[fits.code == kernel.NOT_CONVERGED] = np.nan
+    drawn = squeeze(own, df, np.log(fit.mean[genes]))
+    most = float(df.sum())  # no gene knows more than all genes together
+    total = np.minimum(np.where(np.isfinite(own), df, 0.0) + drawn.df_prior, most)
+    return QuasiFit(genes, fits, log_alpha, drawn.posterior, total)
+
+
+def deviance_differences(
+    fit: GlmFit, hypothesis: Hypothesis, evidence: Evidence, quasi: QuasiFit, *, n_threads: int = 1
+) -> np.ndarray:
+    """Step 5's numerator times df: twice the log-likelihood that the hypothesis costs at the trended dispersion."""
+    null = refit.maximise(
+        refit.null_model(fit, hypothesis),
+        evidence,
+        quasi.genes,
+        dispersion=quasi.log_alpha,
+        settings=fit.settings,
+        n_threads=n_threads,
+    )
+    stat = 2 * np.maximum(quasi.fits.log_likelihood - null.log_likelihood, 0.0)
+    lost = (null.code == kernel.NOT_CONVERGED) | (quasi.fits.code == kernel.NOT_CONVERGED)
+    return np.where(lost, np.nan, stat)
+
+
+def quasi_covariance(fit: GlmFit, quasi: QuasiFit) -> np.ndarray:
+    """``(n, f, f)``: quasi dispersion times the inverse information of the free mean parameters."""
+    place = {int(gene): i for i, gene in enumerate(quasi.genes)}
+    infinite = {place[gene]: s.basis for gene, s in fit.separated("mean").items() if gene in place}
+    return np.asarray(info.invert(quasi.fits.expected_info, infinite) * quasi.dispersion[:, None, None])
+
+
+def _trended(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
+    """Free dispersion parameter of each gene on the trend, ``(1, n)``; none for Poisson models, NaN (alpha = 0) where
+    hardly a gene has a dispersion."""
+    if not model.has_dispersion:
+        return np.empty((0, len(genes)))
+    means = fit.mean[genes]
+    if "trend" in fit.settings:
+        trend = Trend(**fit.settings["trend"])
+    else:
+        own = _gene_wise(fit, model, evidence, genes, n_threads)
+        if not has_trend(own):
+            return np.full((1, len(genes)), np.nan)
+        trend = fit_trend(own, means, fit.df_resid)
+    return np.asarray((np.log(trend.at(means)) - model.zeta_offset[0]) / model.z[0, 0])[None, :]
+
+
+def _gene_wise(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
+    """Dispersions that allow for the parameters of the mean, where those are not negligible."""
+    kind = fit.settings["dispersion"]
+    if kind == "cox_reid" or (kind == "ml" and fit.df_resid >= _PLENTY):
+        return fit.dispersion[genes]
+    ml = refit.maximise(model, evidence, genes, settings=fit.settings, n_threads=n_threads)
+    own = refit.part_of(evidence, genes)
+    return adjusted_profile(model, own, ml, fit.mean[genes], fit.settings, n_threads=n_threads).mean_alpha
+
+
+def _residual_deviance(
+    model: Model, evidence: Evidence, genes: np.ndarray, fits: GeneFits, alpha: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Adjusted residual deviance and its degrees of freedom, ``(n,)`` each: sums over cells of d / c and (1 - h) k, h
+    being the leverages."""
+    n_cells = len(model.x)
+    deviance, df = np.empty(len(genes)), np.empty(len(genes))
+    columns = evidence.counts.matrix[:, genes].tocsc()
+    inverse = info.invert(fits.expected_info, {})
+    step = max(1, _AT_ONCE // n_cells)
+    for first in range(0, len(genes), step):
+        part = slice(first, min(first + step, len(genes)))
+        y = np.asarray(columns[:, part].toarray(), dtype=float)
+        eta = model.x @ np.nan_to_num(fits.mean_coef[:, part]) + model.offset[:, None]
+        if evidence.gene_offset is not None:
+            eta += evidence.gene_offset[:, genes[part]]
+        mu = np.exp(np.clip(eta, -60, 50))
+        a = np.broadcast_to(alpha[part], mu.shape)
+        scale, k = scaled_chi_square(mu, a)
+        leverage = np.einsum("nf,gfh,nh->ng", model.x, np.nan_to_num(inverse[part]), model.x, optimize=True)
+        leverage = np.clip(leverage * mu / (1 + a * mu), 0, 1)
+        deviance[part] = (unit_deviance(y, mu, a) / scale).sum(axis=0)
+        df[part] = ((1 - leverage) * k).sum(axis=0)
+    return deviance, df

@@ -1,0 +1,125 @@
+"""Finding the counts of a fit again: a fit keeps none, and some tests need them."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
+from isthmus.data.wording import some
+from isthmus.errors import InputError
+from isthmus.glm.offset import ordered_offset
+
+if TYPE_CHECKING:
+    from isthmus.glm.result import GlmFit
+
+_SAME = 1e-6  # relative; float32 counts and another order of summation stay far below it
+
+
+class Source:
+    """Where a fit's counts came from, without holding them: forgotten with the object, and when the fit is stored."""
+
+    def __init__(self, data: Any = None, layer: str | None = None, gene_names: Any = None) -> None:
+        try:
+            self._data = None if data is None or isinstance(data, Counts) else weakref.ref(data)
+        except TypeError:  # a list cannot be referred to weakly
+            self._data = None
+        self._read = {"layer": layer, "gene_names": gene_names}
+
+    def __reduce__(self) -> tuple[type[Source], tuple[()]]:
+        return Source, ()  # weak references cannot be pickled
+
+    def read(self) -> Counts | None:
+        """The counts, if the object that held them is still there."""
+        data = None if self._data is None else self._data()
+        return None if data is None else read_counts(data, **self._read)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The counts of a fit, ``(n_cells, n_genes)``, and its offset per cell and gene if it had one."""
+
+    counts: Counts
+    gene_offset: np.ndarray | None
+
+
+def find_evidence(fit: GlmFit, data: Any, layer: str | None, offset: Any) -> Evidence | None:
+    """The counts that were handed in again, or those of the fit if they are still around; None if neither is."""
+    counts = same_counts(fit, data, layer) if data is not None else _remembered(fit)
+    if counts is None:
+        return None
+    return Evidence(counts, _same_offset(fit, offset))
+
+
+def need_evidence(fit: GlmFit, evidence: Evidence | None, what: str) -> Evidence:
+    """Refuse to go on without counts."""
+    if evidence is None:
+        msg = (
+            f"`data` must be passed again for {what}: a fit keeps no counts, and those of this one are no longer at "
+            "hand or have changed. Pass what fit_glm() was given."
+        )
+        raise InputError(msg)
+    return evidence
+
+
+def same_counts(fit: GlmFit, data: Any, layer: str | None) -> Counts:
+    """Read `data` and make sure that it holds the counts of the fit.
+
+    Raises
+    ------
+    InputError
+        Another shape, other names, or other numbers: the mean of count / size factor of a gene differs.
+    """
+    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
+    if counts.matrix.shape != (fit.n_cells, fit.n_genes):
+        msg = (
+            f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got "
+            f"{counts.n_cells} x {counts.n_genes}."
+        )
+        raise InputError(msg)
+    unnamed = genes_unnamed(counts.gene_names) or genes_unnamed(fit.gene_names)
+    if not unnamed and list(counts.gene_names) != list(fit.gene_names):
+        msg = "`data` must hold the genes of the fit in the fit's order; its gene names differ."
+        raise InputError(msg)
+    if counts.cells_named and not cells_unnamed(fit.cell_names) and list(counts.cell_names) != list(fit.cell_names):
+        msg = "`data` must hold the cells of the fit in the fit's order; its cell names differ."
+        raise InputError(msg)
+    _check_means(fit, counts)
+    return counts
+
+
+def _remembered(fit: GlmFit) -> Counts | None:
+    """What the caller did not hand in is used only if nothing speaks against it."""
+    try:
+        counts = fit.source.read()
+        return None if counts is None else same_counts(fit, counts, None)
+    except InputError:
+        return None
+
+
+def _check_means(fit: GlmFit, counts: Counts) -> None:
+    """Normalised, filtered or other counts would give wrong numbers without a word."""
+    means = np.asarray((1 / fit.size_factors) @ counts.matrix, dtype=float).reshape(-1) / fit.n_cells
+    wrong = np.flatnonzero(np.abs(means - np.nan_to_num(fit.mean)) > _SAME * np.maximum(means, np.nan_to_num(fit.mean)))
+    if wrong.size:
+        msg = (
+            "`data` must hold the counts that were fitted; the means of "
+            f"{some(list(fit.gene_names[wrong]))} differ. Were they normalised or changed after the fit? Pass the "
+            "counts that fit_glm() was given."
+        )
+        raise InputError(msg)
+
+
+def _same_offset(fit: GlmFit, offset: Any) -> np.ndarray | None:
+    if not fit.settings["gene_offset"]:
+        if offset is not None:
+            msg = "`offset` is only asked for again where the fit had one value per cell and gene. Leave it out."
+            raise InputError(msg)
+        return None
+    if offset is None:
+        msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
+        raise InputError(msg)
+    return ordered_offset(offset, fit.cell_names, fit.gene_names)

@@ -1,0 +1,122 @@
+# Every method of test_glm() from R: the numbers are the engine's, checked in Python; here that they arrive, and that
+# counts are found again.
+
+separated_sce <- function() {
+  counts <- small_counts()
+  counts[3, 21:40] <- 0
+  small_sce(counts)
+}
+
+test_that("a likelihood ratio is that of two fits", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  full <- suppressMessages(fit_glm(sce, ~ condition + age))
+  smaller <- suppressMessages(fit_glm(sce, ~age))
+  stat <- 2 * as.vector(logLik(full) - logLik(smaller))
+  test <- test_glm(full, "conditionB", method = "lrt")
+  expect_equal(test$stat, stat, tolerance = 1e-6)
+  expect_equal(test$pval, stats::pchisq(stat, 1, lower.tail = FALSE), tolerance = 1e-6)
+  x <- model.matrix(~age, SummarizedExperiment::colData(sce))
+  for (reduced in list(~age, "~ age", "conditionB", x)) {
+    expect_equal(test_glm(full, reduced = reduced, method = "lrt", data = sce)$stat, stat, tolerance = 1e-6)
+  }
+})
+
+test_that("separated contrasts have a likelihood ratio and a finite estimate", {
+  skip_if_no_engine()
+  sce <- separated_sce()
+  fit <- suppressMessages(fit_glm(sce, ~condition))
+  test <- test_glm(fit, "conditionB")
+  expect_identical(test$method[3], "lrt")
+  expect_identical(test$estimate[3], -Inf)
+  expect_lt(test$pval[3], 1e-4)
+  expect_lt(test$estimate_penalized[3], -3)
+  expect_true(all(is.na(test$estimate_penalized[-3])))
+})
+
+test_that("counts are looked up again, and asked for where they are gone or changed", {
+  skip_if_no_engine()
+  held <- new.env()
+  held$sce <- separated_sce()
+  fit <- suppressMessages(fit_glm(held$sce, ~condition))
+  score <- test_glm(fit, "conditionB", method = "score")
+  same <- held$sce
+  expect_equal(test_glm(fit, "conditionB", method = "score", data = same), score)
+  SummarizedExperiment::assay(held$sce) <- SummarizedExperiment::assay(held$sce) * 2
+  expect_input_error(test_glm(fit, "conditionB", method = "score"), "`data` must be passed again")
+  expect_input_error(
+    test_glm(fit, "conditionB", method = "score", data = held$sce), "`data` must hold the counts that were fitted"
+  )
+  rm("sce", envir = held)
+  expect_input_error(test_glm(fit, "conditionB", method = "lrt"), "`data` must be passed again")
+  expect_silent(test <- test_glm(fit, "conditionB"))
+  expect_true(is.na(test$pval[3]))
+})
+
+test_that("wrong models to compare with have their sentence", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ condition + age))
+  expect_snapshot(error = TRUE, {
+    test_glm(fit, reduced = ~ condition + age, method = "lrt")
+    test_glm(fit, reduced = ~batch, method = "lrt")
+    test_glm(fit, reduced = "nope", method = "lrt")
+    test_glm(fit, "age", method = "lrt", reference = "t")
+  })
+})
+
+test_that("dispersions are adjusted and drawn towards a trend", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "deseq2_exact.csv"))
+  fit_with <- function(dispersion) {
+    fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor", dispersion = dispersion)
+  }
+  close <- function(fit, other) mean(abs(fit$state$dispersion / other - 1)[other > 1e-6] < 0.05)
+  expect_gt(close(fit_with("cox_reid"), theirs$genewise), 0.95)
+  expect_gt(close(fit_with("trend"), theirs$map), 0.95)
+})
+
+test_that("quasi-likelihood makes the calls of edgeR", {
+  skip_if_no_engine()
+  folder <- test_path("..", "reference", "peers")
+  skip_if(!dir.exists(folder), "the reference numbers are not in the built package")
+  counts <- as.matrix(utils::read.csv(file.path(folder, "counts.csv"), row.names = 1))
+  cells <- utils::read.csv(file.path(folder, "cells.csv"), row.names = 1)
+  theirs <- utils::read.csv(file.path(folder, "edger.csv"))
+  fit <- suppressMessages(fit_glm(counts, ~ condition + batch, cell_data = cells, size_factors = "size_factor"))
+  test <- test_glm(fit, "conditionb", method = "qlf")
+  expect_gt(stats::cor(test$pval, theirs$pval, method = "spearman"), 0.99)
+  expect_gt(mean((test$padj < 0.05) == (stats::p.adjust(theirs$pval, "BH") < 0.05)), 0.97)
+})
+
+test_that("pairs of levels and levels against the rest are contrasts of one fit", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ batch + age))
+  pairs <- test_glm(fit, pairwise = "batch")
+  expect_identical(
+    unique(pairs$contrast), c("b2 - b1", "b3 - b1", "b4 - b1", "b3 - b2", "b4 - b2", "b4 - b3")
+  )
+  one <- test_glm(fit, contrast = "batchb4 - batchb3")
+  expect_equal(pairs[61:72, ]$pval, one$pval)
+  rest <- test_glm(fit, versus_rest = "batch")
+  expect_equal(rest$estimate[13:24], test_glm(fit, contrast = "batchb2 - 1/3*batchb3 - 1/3*batchb4")$estimate)
+  expect_equal(test_glm(fit, versus_rest = "batch", rest = "pooled")$estimate, rest$estimate) # ten cells each
+  expect_input_error(add_results(sce, pairs), "`fit` must have one row per gene; got 6 contrasts")
+})
+
+test_that("genes are chosen as edgeR and DESeq2 choose them", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  kept <- expressed_genes(counts, ~condition, cell_data = small_cells(), min_count = 5)
+  expect_identical(names(kept), rownames(counts))
+  expect_identical(unname(kept), unname(colSums(t(counts) >= 5 * colSums(counts) / median(colSums(counts))) >= 17))
+  fit <- suppressMessages(fit_glm(small_sce(), ~condition))
+  test <- test_glm(fit, "conditionB")
+  expect_equal(filter_by_mean(test), test) # nothing is rejected: no cutoff
+  expect_input_error(filter_by_mean(3), "`test` must be a result of test_glm\\(\\); got numeric")
+})
