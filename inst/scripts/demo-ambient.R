@@ -31,7 +31,8 @@ print(fit)
 
 rho <- as.data.frame(fit)$rho
 rmse <- function(counts) sqrt(mean((as.matrix(counts) - as.matrix(assay(cells, "native")))^2))
-cat(sprintf("\nShares: correlation with the truth %.3f, mean error %.3f\n", cor(rho, cells$rho), mean(abs(rho - cells$rho))))
+error <- mean(abs(rho - cells$rho))
+cat(sprintf("\nShares: correlation with the truth %.3f, mean error %.3f\n", cor(rho, cells$rho), error))
 cat(sprintf("RMSE to the native counts: %.3f before, %.3f after\n", rmse(counts(cells)), rmse(fit$denoised_mean)))
 
 sets <- split(rownames(cells), rowData(cells)$marker)[c("type1", "type2", "type3")]
