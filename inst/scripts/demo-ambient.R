@@ -1,4 +1,4 @@
-# Ambient RNA in a minute: simulated droplets of two samples with known contamination, their profiles, the correction, and
+# Ambient RNA in a minute: simulated droplets of two samples with known contamination, the correction, and
 # how near it comes to the truth. Writes tables and plots to demo-output/. Run: make demo-all.
 suppressPackageStartupMessages({
   library(SingleCellExperiment)
