@@ -30,7 +30,7 @@ NULL
 plot.isthmus_factors <- function(x, y, type = "factors", names = NULL, level = 0.95, ...) {
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
-  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted, path = plot_path)
+  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted_series, path = plot_path)
   if (!is.character(type) || length(type) != 1L || !type %in% base::names(types)) {
     known <- paste(sprintf("'%s'", base::names(types)), collapse = ", ")
     text <- sprintf("`type` must be one of %s; got %s.", known, paste(format(type), collapse = ", "))
@@ -68,7 +68,7 @@ plot_loadings <- function(fit, names, level, call) {
   if (length(unique(shown$batch)) > 1L) plot + ggplot2::facet_wrap(~batch) else plot
 }
 
-plot_fitted <- function(fit, names, level, call) {
+plot_fitted_series <- function(fit, names, level, call) {
   values <- unwire_table(call_engine("fitted_series", engine_fit(fit, call), .call = call))
   shown <- shown_rows(values, "series", names, 6L, call)
   shown$at <- time_axis(shown$time)
