@@ -191,7 +191,7 @@ metadata_part <- function(metadata, label, book) {
   names <- names(metadata)
   keys <- unique_keys(if (is.null(names)) rep("", length(metadata)) else names, taken = c("isthmus", "altExps"))
   labels <- sprintf("%s$%s", label, keys)
-  nodes <- unname(Map(function(item, label) value_node(item, label, book), metadata, labels))
+  nodes <- unname(Map(function(item, label) single_node(item, label, book), metadata, labels))
   rules <- some_rules(unname(Map(rule_of, metadata, nodes)), keys)
   seen <- !vapply(nodes, function(node) node$kind == "opaque", NA)
   told <- identical(names, keys) || !length(metadata)

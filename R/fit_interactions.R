@@ -98,8 +98,8 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
   tissue <- wire_tissue(data, columns, coordinates, assay, call)
   fitted <- call_engine(
     "fit_interactions", tissue$data, tissue$cells,
-    labels = wire_per_cell(labels, "labels", call), coordinates = tissue$coordinates,
-    sample = wire_per_cell(sample, "sample", call), layer = tissue$layer,
+    labels = wire_cell_values(labels, "labels", call), coordinates = tissue$coordinates,
+    sample = wire_cell_values(sample, "sample", call), layer = tissue$layer,
     covariates = wire_covariates(covariates, call), cell_radius = wire_radius(cell_radius, call),
     options = lapply(options, wire_option), progress = show_progress(progress), .call = call
   )
@@ -141,8 +141,8 @@ transfer <- function(fit, data, labels, coordinates = "spatial", sample = NULL, 
   tissue <- wire_tissue(data, columns, coordinates, assay, call)
   moved <- call_engine(
     "transfer", engine_fit(fit, call), tissue$data, tissue$cells,
-    labels = wire_per_cell(labels, "labels", call), coordinates = tissue$coordinates,
-    sample = wire_per_cell(sample, "sample", call), layer = tissue$layer,
+    labels = wire_cell_values(labels, "labels", call), coordinates = tissue$coordinates,
+    sample = wire_cell_values(sample, "sample", call), layer = tissue$layer,
     covariates = wire_covariates(covariates, call), cell_radius = wire_radius(cell_radius, call), means = means,
     .call = call
   )

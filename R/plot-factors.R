@@ -31,7 +31,7 @@ plot.isthmus_factors <- function(x, y, type = "factors", names = NULL, level = 0
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   if (!missing(y)) abort_input("`y` is not used; what is plotted is named, as in plot(fit, type = \"loadings\").", call)
-  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted, path = plot_path)
+  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted_series, path = plot_path)
   if (!is.character(type) || length(type) != 1L || !type %in% base::names(types)) {
     known <- paste(sprintf("'%s'", base::names(types)), collapse = ", ")
     text <- sprintf("`type` must be one of %s; got %s.", known, paste(format(type), collapse = ", "))
@@ -70,7 +70,7 @@ plot_loadings <- function(fit, names, level, call) {
   if (length(unique(shown$batch)) > 1L) plot + ggplot2::facet_wrap(~batch) else plot
 }
 
-plot_fitted <- function(fit, names, level, call) {
+plot_fitted_series <- function(fit, names, level, call) {
   values <- unwire_table(call_engine("fitted_series", engine_fit(fit, call), .call = call))
   shown <- shown_rows(values, "series", names, 6L, call)
   shown$at <- time_axis(shown$time)

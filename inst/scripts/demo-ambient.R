@@ -1,4 +1,4 @@
-# Ambient RNA in a minute: simulated droplets of two samples with known contamination, their profiles, the correction, and
+# Ambient RNA in a minute: simulated droplets of two samples with known contamination, the correction, and
 # how near it comes to the truth. Writes tables and plots to demo-output/. Run: make demo-all.
 suppressPackageStartupMessages({
   library(SingleCellExperiment)
@@ -31,7 +31,8 @@ print(fit)
 
 rho <- as.data.frame(fit)$rho
 rmse <- function(counts) sqrt(mean((as.matrix(counts) - as.matrix(assay(cells, "native")))^2))
-cat(sprintf("\nShares: correlation with the truth %.3f, mean error %.3f\n", cor(rho, cells$rho), mean(abs(rho - cells$rho))))
+error <- mean(abs(rho - cells$rho))
+cat(sprintf("\nShares: correlation with the truth %.3f, mean error %.3f\n", cor(rho, cells$rho), error))
 cat(sprintf("RMSE to the native counts: %.3f before, %.3f after\n", rmse(counts(cells)), rmse(fit$denoised_mean)))
 
 sets <- split(rownames(cells), rowData(cells)$marker)[c("type1", "type2", "type3")]

@@ -9,7 +9,8 @@ random_values <- function(n) {
   texts <- c("a", "", "NA", "\u00e9", "None")
   makers <- list(
     function() sample.int(9L, n, TRUE), function() holes(sample.int(9L, n, TRUE)), function() stats::rnorm(n),
-    function() holes(stats::rnorm(n)), function() stats::runif(n) > 0.5, function() holes(stats::runif(n) > 0.5),
+    function() holes(stats::rnorm(n)), function() stats::runif(n) > 0.5,
+    function() holes(stats::runif(n) > 0.5),
     function() sample(texts, n, TRUE), function() holes(sample(texts, n, TRUE)),
     function() factor(sample(texts, n, TRUE), rev(texts)), function() holes(factor(sample(letters[1:3], n, TRUE))),
     function() factor(sample(texts, n, TRUE), texts, ordered = TRUE),

@@ -18,6 +18,7 @@ from isthmus.glm.nested_terms import warn_nested
 from isthmus.glm.qlf import check_quasi
 from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
+from isthmus.glm.separation import loads
 from isthmus.glm.source import find_evidence, need_evidence
 from isthmus.glm.threads import read_threads
 
@@ -155,7 +156,7 @@ def test_glm(
     if replicate is None:
         for tested in hypotheses:
             warn_nested(fit, tested)
-        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, data) else None
+        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, hypotheses, data) else None
         replicates = None
     else:
         _check_robust(asked)
@@ -256,12 +257,13 @@ def _check_likelihood(fit: GlmFit, asked: Asked, tested: Hypothesis) -> None:
         raise InputError(msg)
 
 
-def _may_need_counts(fit: GlmFit, asked: Asked, data: Any) -> bool:
-    """Wald tests of genes that are separated nowhere need none. An offset per cell and gene is asked for again, so it
-    is only looked for where it must be."""
+def _may_need_counts(fit: GlmFit, asked: Asked, hypotheses: list[Hypothesis], data: Any) -> bool:
+    """Wald tests need none unless a gene is separated in a contrast. An offset per cell and gene is asked for again, so
+    it is only looked for where it must be."""
     if asked.method != "wald" or data is not None:
         return True
-    return bool(fit.separations) and not fit.settings["gene_offset"]
+    separations = [] if fit.settings["gene_offset"] else list(fit.separated(hypotheses[0].model).values())
+    return any(loads(s, tested.free).any() for tested in hypotheses for s in separations)
 
 
 def _table(fit: GlmFit, tested: Hypothesis, found: Answer) -> pd.DataFrame:

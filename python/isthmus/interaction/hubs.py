@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,9 @@ def _cluster(shares: np.ndarray, n_hubs: int, generator: np.random.Generator) ->
     k = min(n_hubs, len(different))
     best, labels = np.inf, np.zeros(len(shares), dtype=np.int64)
     for _ in range(_STARTS if k > 1 else 0):
-        centres, member = kmeans2(shares, _spread(shares, k, generator), minit="matrix", missing="warn")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a cluster that loses all its cells keeps its centre
+            centres, member = kmeans2(shares, _spread(shares, k, generator), minit="matrix")
         inertia = float(((shares - centres[member]) ** 2).sum())
         if inertia < best:
             best, labels = inertia, np.asarray(member)
