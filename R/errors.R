@@ -14,7 +14,8 @@ refuse_na <- function(arguments, call) {
   for (name in names(arguments)) {
     value <- arguments[[name]]
     if (is.function(value)) {
-      abort_input(sprintf("`%s` must not be a function. The name of a column stands in quotes: \"%s\".", name, name), call)
+      rule <- "`%s` must not be a function. The name of a column stands in quotes: \"%s\"."
+      abort_input(sprintf(rule, name, name), call)
     }
     if (is.atomic(value) && length(value) == 1L && is.na(value)) {
       abort_input(sprintf("`%s` must not be NA. Leave it out for the default.", name), call)

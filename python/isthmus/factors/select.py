@@ -124,8 +124,9 @@ def _standardised(data: Any) -> np.ndarray:
     values = batch_panel(panel, label, text, rows).values
     seen = (~np.isnan(values)).any(axis=1)
     values = values[seen]
-    empty = np.isnan(values).all(axis=0)
-    sd = np.where(empty, 0.0, np.nanstd(np.where(empty, 0.0, values), axis=0))
+    full = ~np.isnan(values).all(axis=0)
+    sd = np.zeros(values.shape[1])
+    sd[full] = np.nanstd(values[:, full], axis=0)
     if not (sd > 0).all():
         bad = [name for name, s in zip(panel.names, sd, strict=True) if not s > 0]
         msg = f"`data` must have series that vary; got {len(bad)} that do not ({', '.join(bad[:5])}). Drop them."
