@@ -79,9 +79,11 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' @param batch As in [ambient_profile()]: a profile for each batch.
 #' @param labels Clusters of the cells: the name of a column, or a value per cell.
 #'   `NULL`: found.
-#' @param n_clusters Number of clusters to find; `"auto"` chooses. Too few cost more
-#'   than too many: a cell that is unlike its cluster loses native counts. With few or
-#'   varied cells give `labels`, or about a cluster per 25 cells (at most 12).
+#' @param n_clusters Number of clusters to find. `"auto"` splits as long as a valley parts
+#'   the halves, and on to 12 where there are 25 cells for each: types may be cut, as
+#'   too few clusters cost more than too many. A cell that is unlike its cluster loses
+#'   native counts, so cells that vary without clear types may be corrected for the
+#'   worse; `labels` are better.
 #' @param markers A named list: for each set of cells that share them (a level of
 #'   `labels`, or any name) the genes that only these cells express. Their counts
 #'   in the other cells fix the level of rho.
