@@ -1,4 +1,4 @@
-"""What R sends of droplets and what it gets back, seen from the Python side (tests/testthat/test-ambient.R sees R's)."""
+"""What R sends of droplets and what it gets back, seen from the Python side (test-ambient.R sees the other)."""
 
 import numpy as np
 import pandas as pd
