@@ -76,6 +76,11 @@ from isthmus.bridge.interaction import (
 __all__ = [
     "ambient_profile",
     "as_anndata",
+from isthmus.bridge.scar import ask_scar
+
+__all__ = [
+    "ambient_profile",
+    "ask_scar",
     "cell_columns",
     "check",
     "check_design",
