@@ -1,4 +1,6 @@
-"""remove_ambient(method="scar") beside scvi-tools' SCAR: quality, CPU time, upstream's own data. Writes results/scar.md.
+"""remove_ambient(method="scar") beside scvi-tools' SCAR: quality, CPU time, upstream's own data.
+
+Writes results/scar.md.
 
     python benchmarks/scar.py                    # about ten minutes
 
@@ -260,7 +262,8 @@ def stock_text(ours: dict, em: dict, stock: dict) -> list[str]:
         f"* `ambient_profile` {em['profile_cpu']:.4f} CPU s, `get_ambient_profile` {stock['profile_cpu']:.2f}: "
         f"{stock['profile_cpu'] / em['profile_cpu']:.0f} x (bar 100 x).",
         f"* Stock `get_denoised_counts` after {stock['epochs']} epochs: RMSE {own['rmse']:.2f} (doing nothing "
-        f"{ours['none']:.2f}), native kept {own['kept']:.2f}, {own['above']:.0%} of the entries above the observed count.",
+        f"{ours['none']:.2f}), native kept {own['kept']:.2f}, {own['above']:.0%} of the entries above "
+        "the observed count.",
         "",
     ]
 
@@ -275,8 +278,8 @@ def report(ours: dict, others: dict, em: dict, stock: dict, upstream: dict) -> s
         *quality_table(ours | others, em),
         "",
         *stock_text(first, em, stock),
-        "Upstream's own data (scAR's tests; it asks for a mean Euclidean distance below 50 after 200 epochs, and for every "
-        "guide):",
+        "Upstream's own data (scAR's tests; it asks for a mean Euclidean distance below 50 after 200 epochs, and for "
+        "every guide):",
         "",
         f"* surface proteins, 6,000 x 50: uncorrected {upstream['none']:.1f}; ours, mean {upstream['mean']:.1f}, drawn "
         f"{upstream['drawn']:.1f} ({upstream['epochs']} epochs, {upstream['cpu']:.0f} CPU s); stock SCAR "

@@ -281,7 +281,7 @@ def test_only_fits_of_the_network(name):
     more = {"cells": planted()} if "cells" in inspect.signature(getattr(ambient, name)).parameters else {}
     more |= {"sample": "batch"} if name == "differential_abundance" else {}
     with pytest.raises(
-        InputError, match='`fit` must be a fit of remove_ambient.method="scar".: only that has a latent'
+        InputError, match=r'`fit` must be a fit of remove_ambient\(method="scar"\): only that has a latent'
     ):
         getattr(ambient, name)(em, **more)
 

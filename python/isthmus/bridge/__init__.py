@@ -72,14 +72,11 @@ from isthmus.bridge.interaction import (
     simulate_interactions,
     transfer,
 )
-
-__all__ = [
-    "ambient_profile",
-    "as_anndata",
 from isthmus.bridge.scar import ask_scar
 
 __all__ = [
     "ambient_profile",
+    "as_anndata",
     "ask_scar",
     "cell_columns",
     "check",
