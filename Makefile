@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # A test that skips because the engine is missing would look like a pass: these make it fail.
 ENGINE := NOT_CRAN=true ISTHMUS_REQUIRE_ENGINE=1 RETICULATE_PYTHON=$(CURDIR)/.venv/bin/python
-PY_FILES := python tests benchmarks tools inst/scripts
+PY_FILES := conftest.py python tests benchmarks tools inst/scripts
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -17,7 +17,8 @@ random_values <- function(n) {
     function() as.Date("2000-01-01") + holes(sample.int(9999L, n)),
     function() as.POSIXct("2000-01-01", tz = pick(c("UTC", "Asia/Tokyo"))) + stats::runif(n) * 1e8,
     function() as.difftime(holes(sample.int(99L, n, TRUE)), units = pick(c("secs", "mins", "days", "weeks"))),
-    function() complex(real = stats::rnorm(n), imaginary = rep(1, n)), function() S4Vectors::Rle(sample.int(2L, n, TRUE)),
+    function() complex(real = stats::rnorm(n), imaginary = rep(1, n)),
+    function() S4Vectors::Rle(sample.int(2L, n, TRUE)),
     function() I(lapply(seq_len(n), seq_len)), function() IRanges::IRanges(seq_len(n), width = 3),
     function() IRanges::CharacterList(lapply(seq_len(n), function(i) letters[seq_len(i %% 3)])),
     function() matrix(stats::rnorm(2 * n), n), function() S4Vectors::DataFrame(a = seq_len(n), b = rep("x", n))

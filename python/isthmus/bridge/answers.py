@@ -52,6 +52,11 @@ IN_R = (
         re.compile(r"coefficients x genes \((\d+) x (\d+)\)(.*; got) (\d+) x (\d+)"),
         r"genes x coefficients (\2 x \1)\3 \5 x \4",
     ),
+    (re.compile(r"see `fit\.failures`"), 'see the column `message` of the table "stats"'),
+    (re.compile(r"See `fit\.labels`"), "See `names(logLik(fit))`"),
+    (re.compile(r"\bTrue or False\b"), "TRUE or FALSE"),
+    (re.compile(r"(?<=; got )True(?=\.)"), "TRUE"),
+    (re.compile(r"(?<=; got )False(?=\.)"), "FALSE"),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 
