@@ -45,7 +45,9 @@ def test_counts_are_conserved(likelihood):
     assert (fit.denoised - observed).max() <= 0
     assert fit.denoised.data.min() > 0
     cells, genes = fit.table("cells"), fit.table("genes")
-    np.testing.assert_allclose(cells["ambient_umi"] + fit.denoised_mean.sum(axis=1).A1, cells["observed_umi"], rtol=1e-5)
+    np.testing.assert_allclose(
+        cells["ambient_umi"] + fit.denoised_mean.sum(axis=1).A1, cells["observed_umi"], rtol=1e-5
+    )
     assert cells["ambient_umi"].sum() == pytest.approx(genes["removed"].sum(), rel=1e-5)
     z = (fit.denoised.sum() - fit.denoised_mean.sum()) / np.sqrt(genes["removed"].sum())
     assert abs(z) < 4
@@ -218,7 +220,7 @@ def test_without_scvi_or_torch_the_command_is_named(monkeypatch):
         ({"rho": 0.1}, '`rho` goes with method="em"'),
         ({"markers": {"A": ["g0"]}}, '`markers` goes with method="em"'),
         ({"n_clusters": 3}, '`n_clusters` goes with method="em"'),
-        ({"trainer": "scvi", "batch": np.repeat(["x", "y"], 200)}, "`trainer` = \"scvi\" knows one ambient profile"),
+        ({"trainer": "scvi", "batch": np.repeat(["x", "y"], 200)}, '`trainer` = "scvi" knows one ambient profile'),
     ],
 )
 def test_what_does_not_fit_is_refused(options, words):
@@ -229,7 +231,9 @@ def test_what_does_not_fit_is_refused(options, words):
 def test_a_device_that_is_not_there_is_refused():
     import torch
 
-    absent = next(name for name in ("mps", "gpu") if not {"mps": torch.backends.mps, "gpu": torch.cuda}[name].is_available())
+    absent = next(
+        name for name in ("mps", "gpu") if not {"mps": torch.backends.mps, "gpu": torch.cuda}[name].is_available()
+    )
     with pytest.raises(InputError, match=f"must be a device of this machine; '{absent}' is not there"):
         quick(accelerator=absent)
 

@@ -45,6 +45,7 @@ IN_R = (
     (re.compile(r"\ba dict\b"), "a named list"),
     (re.compile(r"' is object\."), "' is text."),
     (re.compile(r"idiosyncratic='iid'"), '`idiosyncratic = "iid"`'),
+    (re.compile(r"pip install 'isthmus\[deep\]'"), '`install_isthmus(extras = "deep")`'),
     (re.compile(r"`layer`"), "`assay`"),
     (re.compile(r"overwrite=True"), "overwrite = TRUE"),
     (
