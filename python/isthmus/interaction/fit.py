@@ -64,8 +64,8 @@ def fit_interactions(
 
     1. Neighbours are found within samples, `n_neighbors` at most.
     2. Each sample is cut into square blocks; `folds` are runs of neighbouring blocks.
-    3. For each fold a network is trained on the other cells, without a guard band: cells that have a held-out neighbour,
-       so that nothing of a held-out cell's expression reaches the network that predicts it, and cells of the same
+    3. For each fold a network is trained on the other cells, without a guard band: cells with a held-out neighbour, so
+       that nothing of a held-out cell's expression reaches the network that predicts it, and cells of the same
        sample within two reaches of a held-out cell (reach: median distance to the farthest neighbour), because smooth
        patterns in space tell of what lies beside them. The second part is narrowed where it would take more than half
        of the cells. ``guard_share`` and ``summary()`` report the share that is lost to the band.
