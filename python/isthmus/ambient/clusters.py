@@ -5,9 +5,9 @@
    stands if the density of the cells along the line through both centres has a valley: a long cluster, such as one
    type at many levels of contamination, has none and stays whole.
 3. Where that leaves fewer than 12 clusters, those with the largest spread are cut on, valley or not, as long as there
-   are 25 cells a cluster and counts enough to find its level. Similar types leave no valley, and a cell that is
-   unlike its cluster loses native counts as if they were ambient; a cut through one type costs a few per cent of the
-   error (5 to 7 % in simulations).
+   are 25 cells a cluster counts enough to find its level, and 200 genes or more (a small panel has too few anchor
+   genes). Similar types leave no valley, and a cell that is unlike its cluster loses native counts as if they were
+   ambient; a cut through one type costs a few per cent of the error (5 to 7 % in simulations).
 4. Lloyd's steps over all centres.
 
 Nothing is drawn at random but the cells from which the components are learnt, where there are more than 10,000.
@@ -23,6 +23,7 @@ _FEWEST, _FEWEST_OF_MANY = 25, 100  # cells of a cluster: fewer carry no profile
 _VALLEY = 0.75  # of the lower of both peaks
 _MOST = 50  # clusters
 _ENOUGH, _CELLS_EACH, _FEWEST_FURTHER = 12, 25, 15  # further cuts: clusters, cells a cluster on average, fewest of one
+_GENES_FURTHER = 200  # a level needs 20 anchor genes in each cluster, which a small panel does not have
 _COUNTS_FURTHER = 30_000  # and UMI of each half: fewer leave too few anchor genes, and the level unidentified
 _NOISE = 3.0  # standard deviations that the valley must be deep: 2-means looks for gaps, and finds some by chance
 _ROUNDS = 25
@@ -41,7 +42,7 @@ def find_clusters(matrix: sparse.csr_matrix, umi: np.ndarray, n_clusters: int | 
         return labels
     scores = _components(matrix, umi, filled, seed)
     if n_clusters == "auto":
-        wanted = min(len(scores) // _CELLS_EACH, _ENOUGH)
+        wanted = min(len(scores) // _CELLS_EACH, _ENOUGH) if matrix.shape[1] >= _GENES_FURTHER else 0
         found = _split_into(scores, _split(scores), wanted, _FEWEST_FURTHER, umi[filled], _COUNTS_FURTHER)
     else:
         found = _split_into(scores, np.zeros(len(scores), dtype=np.intp), int(n_clusters), 1, umi[filled], 0)
