@@ -5,7 +5,7 @@
    stands if the density of the cells along the line through both centres has a valley: a long cluster, such as one
    type at many levels of contamination, has none and stays whole.
 3. Where that leaves fewer than 12 clusters, those with the largest spread are cut on, valley or not, as long as there
-   are 25 cells a cluster counts enough to find its level, and 200 genes or more (a small panel has too few anchor
+   are 25 cells a cluster, counts enough to find its level, and 200 genes or more (a small panel has too few anchor
    genes). Similar types leave no valley, and a cell that is unlike its cluster loses native counts as if they were
    ambient; a cut through one type costs a few per cent of the error (5 to 7 % in simulations).
 4. Lloyd's steps over all centres.
