@@ -14,7 +14,8 @@
 #' @param batch A profile for each batch: the name of a column that both `cells` and
 #'   `droplets` have, or `list(cells = , droplets = )` with a value per column of
 #'   each. `NULL`: one profile.
-#' @param assay Name or number of the assay, for the experiments.
+#' @param assay Name or number of the assay, for the experiments. Droplets that have no
+#'   assay of that name have their counts in `counts`, or in the first.
 #' @param rule `"umi"`, or `"multinomial"` (that of scvi-tools' SCAR).
 #' @param prob,min_raw_counts,iterations,sample Of the rule `"multinomial"`: the
 #'   probability per gene at which a droplet counts as empty, the smallest number of
@@ -93,7 +94,8 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #'   `method = "scar"`.
 #' @param fpr Trades removal against kept counts, between 0 and 1: a larger value
 #'   removes more. `NULL`: the posterior as it is.
-#' @param assay Name or number of the assay, for the experiments.
+#' @param assay Name or number of the assay, for the experiments. Droplets that have no
+#'   assay of that name have their counts in `counts`, or in the first.
 #' @param seed Seed of the draw of `denoised` and of the clustering.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
 #' @details
@@ -167,13 +169,22 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
 # Counts, and the columns of the cell data that the engine looks up by name. Complaints name the argument.
 wire_sample <- function(data, argument, columns, assay, call) {
   counts <- tryCatch(
-    as_counts(data, assay = assay, call = call),
+    as_counts(data, assay = assay_of(data, argument, assay), call = call),
     isthmus_input_error = function(e) {
       abort_input(gsub("(?<=[`(])data(?=[`)])", argument, conditionMessage(e), perl = TRUE), call)
     }
   )
   named <- unlist(lapply(columns, column_name))
   list(counts = wire_counts(counts), cell_data = wire_cells(counts$cells, named, call), layer = counts$layer)
+}
+
+# `assay` says where the cells' counts are; raw droplets have theirs under another name at times, then the first is it.
+assay_of <- function(data, argument, assay) {
+  if (argument != "droplets" || !methods::is(data, "SummarizedExperiment") || !is.character(assay)) {
+    return(assay)
+  }
+  known <- SummarizedExperiment::assayNames(data)
+  if (assay %in% known || !length(known)) assay else if ("counts" %in% known) "counts" else known[[1L]]
 }
 
 # The name of a column, or a value per cell of each of the two

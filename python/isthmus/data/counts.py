@@ -40,6 +40,8 @@ class Counts:
         ``obs["size_factors"]`` of an AnnData, or None.
     cells_named
         False where `cell_names` are made up (``cell1``, ...): they are then compared with nothing.
+    genes_named
+        False where `gene_names` are made up (``gene1``, ...).
     """
 
     matrix: sparse.csr_matrix
@@ -48,6 +50,7 @@ class Counts:
     cell_data: pd.DataFrame | None
     stored_size_factors: np.ndarray | None
     cells_named: bool = True
+    genes_named: bool = True
 
     @property
     def n_cells(self) -> int:
@@ -116,7 +119,8 @@ def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
-    return Counts(as_csr(values), checked_genes, cell_names, cell_data, stored, cells_named)
+    genes_named = genes is not None and not _counted(genes)
+    return Counts(as_csr(values), checked_genes, cell_names, cell_data, stored, cells_named, genes_named)
 
 
 # --- taking a container apart
