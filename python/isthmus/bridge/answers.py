@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from isthmus import messages
+from isthmus.bridge.interrupts import own_interrupts
 from isthmus.errors import (
     ConvergenceWarning,
     IdentifiabilityWarning,
@@ -89,7 +90,10 @@ def answers(function: Callable[..., Any]) -> Callable[..., Answer]:
             for category in _WARNINGS:
                 warnings.simplefilter("always", category)
             try:
-                answer["value"] = function(*args, **kwargs)
+                with own_interrupts():
+                    answer["value"] = function(*args, **kwargs)
+            except KeyboardInterrupt:
+                answer["interrupted"] = True
             except (InputError, MissingDependencyError) as error:
                 kind = InputError if isinstance(error, InputError) else MissingDependencyError
                 answer["error"] = {"class": _R_CLASSES[kind], "message": reworded(str(error), IN_R)}
