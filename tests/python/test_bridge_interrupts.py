@@ -27,7 +27,7 @@ def test_whoever_had_the_signal_before_has_it_again():
     seen = []
     before = signal.signal(signal.SIGINT, lambda *_: seen.append("theirs"))
     try:
-        with pytest.raises(KeyboardInterrupt, match="^$"), own_interrupts():
+        with pytest.raises(KeyboardInterrupt, match=r"^$"), own_interrupts():
             signal.raise_signal(signal.SIGINT)
         assert seen == []
         signal.raise_signal(signal.SIGINT)

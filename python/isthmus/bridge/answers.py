@@ -56,6 +56,7 @@ IN_R = (
     (re.compile(r"see `fit\.failures`"), 'see the column `message` of the table "stats"'),
     (re.compile(r"See `fit\.labels`"), "See `names(logLik(fit))`"),
     (re.compile(r"\bTrue or False\b"), "TRUE or FALSE"),
+    (re.compile(r"\bTrue, False or None\b"), "TRUE, FALSE or NULL"),
     (re.compile(r"(?<=; got )True(?=\.)"), "TRUE"),
     (re.compile(r"(?<=; got )False(?=\.)"), "FALSE"),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
