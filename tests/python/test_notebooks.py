@@ -38,7 +38,7 @@ def test_r_gets_an_experiment_and_python_an_anndata(executed: list[str]) -> None
     _, _, in_r, in_python, *_ = executed
     assert re.sub(r"\s+", " ", in_r).startswith("class: SingleCellExperiment dim: 100 299 ")
     assert re.search(r"assays\(2\):\s+counts\s+logcounts", in_r)
-    assert in_python.startswith("AnnData object with n_obs × n_vars = 299 × 100")
+    assert re.match("AnnData object with n_obs . n_vars = 299 . 100", in_python)
     assert "'condition', 'sum', 'detected', 'total', 'size_factors'" in in_python
     assert "layers: 'logcounts'" in in_python
 
