@@ -36,7 +36,7 @@ def problem(per_arm: int, *, equal: bool, n_genes: int, part: int) -> ad.AnnData
     cells = 500 if equal else 900
     counts, obs = bench_data.donors_null(per_arm, cells, n_genes, seed=1000 * per_arm + part)
     place = np.arange(len(obs)) % cells
-    kept = np.full(len(obs), True) if equal else (obs["donor"].cat.codes.to_numpy() % 2 == 0) | (place < 100)
+    kept = np.ones(len(obs), dtype=bool) if equal else (obs["donor"].cat.codes.to_numpy() % 2 == 0) | (place < 100)
     data = ad.AnnData(counts[kept], obs=obs[kept].reset_index(drop=True).rename(index=str))
     data.var_names = [f"g{part}_{i}" for i in range(n_genes)]
     return data
@@ -75,9 +75,10 @@ def main() -> None:
             label = f"{per_arm} | {'500 each' if equal else '900 and 100 in turn'}"
             rows.append(f"| {label} | " + " | ".join(f"{rates[test]:.1f}" for test in TESTS) + " |")
             print(rows[-1], flush=True)
+    today = f"{datetime.date.today():%Y-%m-%d}"
     text = f"""# False positives between donors
 
-`python benchmarks/glm_replicates.py`, {datetime.date.today():%Y-%m-%d}: `donors_null`, {arguments.genes:,} genes, donor sd 0.15, no
+`python benchmarks/glm_replicates.py`, {today}: `donors_null`, {arguments.genes:,} genes, donor sd 0.15, no
 difference between the arms. Per cent of genes with p < 0.05; 5 is right. {time.process_time() - start:.0f} CPU s.
 
 | donors an arm | cells | {" | ".join(TESTS)} |
