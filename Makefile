@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # A test that skips because the engine is missing would look like a pass: these make it fail.
 ENGINE := NOT_CRAN=true ISTHMUS_REQUIRE_ENGINE=1 RETICULATE_PYTHON=$(CURDIR)/.venv/bin/python
-PY_FILES := python tests benchmarks tools inst/scripts
+PY_FILES := conftest.py python tests benchmarks tools inst/scripts
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,10 +26,12 @@ demo: setup ## real counts in R, a GLM in the engine, data frames back
 	Rscript inst/scripts/demo.R
 demo-python: setup ## the same from Python
 	$(PYTHON) inst/scripts/demo.py
-demo-all: setup-deep demo ## every model: the same, factors of a panel, and cell-cell interactions
+demo-all: setup-deep demo ## every model: the same, factors of a panel, ambient RNA, cell-cell interactions
 	Rscript inst/scripts/demo-factors.R
 	Rscript inst/scripts/demo-interactions.R
 	$(PYTHON) inst/scripts/demo-factors.py
+	Rscript inst/scripts/demo-ambient.R
+	$(PYTHON) inst/scripts/demo-ambient.py
 
 test: setup-test ## every test but the slow ones: C++, R, R without Python, Python
 	@$(MAKE) --no-print-directory test-cpp

@@ -16,6 +16,9 @@ add_ambient <- function(x, fit, prefix, call) {
   SummarizedExperiment::rowData(x) <- with_columns(
     SummarizedExperiment::rowData(x), of_genes[genes, , drop = FALSE], prefix
   )
+  if (identical(fit$facts$method, "scar") && methods::is(x, "SingleCellExperiment")) {
+    SingleCellExperiment::reducedDim(x, "SCAR") <- unname_rows(latent(fit)[cells, , drop = FALSE], colnames(x))
+  }
   S4Vectors::metadata(x)$ambient <- c(
     fit$facts[c("method", "profile", "seed")],
     list(profile_table = as.data.frame(fit, table = "profile"), history = as.data.frame(fit, table = "history"))

@@ -165,7 +165,7 @@ column_keys <- function(x, fit, call) {
       rule <- "`x` must have the `%s` of the fit for each of its %d columns; got %d. Use the object that was fitted."
       abort_input(sprintf(rule, argument, ncol(x), length(given)), call)
     }
-    wire_column(panel_column(given), argument, call)
+    wire_label_column(given, argument, call)
   }
   names <- if (is.null(colnames(x))) seq_len(ncol(x)) else colnames(x)
   batch <- label(fit$labels$batch, NULL, "batch")

@@ -40,7 +40,8 @@ names_back <- function(wire, recipe) {
 
 assays_back <- function(wire, recipe, outer) {
   nodes <- items_of(wire$assays)
-  if (wire$x_index >= 0L && length(recipe$x) && recipe$x > 0L) names(nodes)[[wire$x_index + 1L]] <- recipe$keys[[recipe$x]]
+  renamed <- wire$x_index >= 0L && length(recipe$x) && recipe$x > 0L
+  if (renamed) names(nodes)[[wire$x_index + 1L]] <- recipe$keys[[recipe$x]]
   nodes <- nodes[c(intersect(recipe$keys, names(nodes)), setdiff(names(nodes), recipe$keys))]
   assays <- lapply(names(nodes), function(key) assay_back(nodes[[key]], recipe$rules[[key]], outer))
   assays <- stats::setNames(assays, original_names(names(nodes), recipe))

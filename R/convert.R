@@ -16,7 +16,8 @@ experiment_wire <- function(x, book, label = "") {
   metadata <- metadata_part(S4Vectors::metadata(x), named("metadata"), book)
   recipe <- list(
     class = if (!identical(class(x), class(plain_experiment))) class(x), slots = extra_slots(x, named(""), book),
-    genes = if (is.null(rownames(x))) "none", cells = if (is.null(colnames(x))) "none",
+    # dimnames() has no names for rows that are not there; these have
+    genes = if (is.null(names(x))) "none", cells = if (is.null(rownames(SummarizedExperiment::colData(x)))) "none",
     assays = assays$recipe, columns = columns$recipe, rows = rows$recipe, ranges = ranges$recipe,
     metadata = metadata$recipe
   )
@@ -190,7 +191,7 @@ metadata_part <- function(metadata, label, book) {
   names <- names(metadata)
   keys <- unique_keys(if (is.null(names)) rep("", length(metadata)) else names, taken = c("isthmus", "altExps"))
   labels <- sprintf("%s$%s", label, keys)
-  nodes <- unname(Map(function(item, label) value_node(item, label, book), metadata, labels))
+  nodes <- unname(Map(function(item, label) single_node(item, label, book), metadata, labels))
   rules <- some_rules(unname(Map(rule_of, metadata, nodes)), keys)
   seen <- !vapply(nodes, function(node) node$kind == "opaque", NA)
   told <- identical(names, keys) || !length(metadata)

@@ -8,13 +8,25 @@ abort_missing <- function(text, call) {
   rlang::abort(text, class = c("isthmus_missing_dependency", "isthmus_error"), call = call)
 }
 
-# A length-one NA would reach Python as True, -2147483648 or "NA".
+# A length-one NA would reach Python as True, -2147483648 or "NA". A function is what `time = time` finds where no such
+# variable is.
 refuse_na <- function(arguments, call) {
   for (name in names(arguments)) {
     value <- arguments[[name]]
+    if (is.function(value)) {
+      rule <- "`%s` must not be a function. The name of a column stands in quotes: \"%s\"."
+      abort_input(sprintf(rule, name, name), call)
+    }
     if (is.atomic(value) && length(value) == 1L && is.na(value)) {
       abort_input(sprintf("`%s` must not be NA. Leave it out for the default.", name), call)
     }
+  }
+}
+
+check_level <- function(level, call) {
+  if (!is.numeric(level) || length(level) != 1L || !isTRUE(level > 0 && level < 1)) {
+    got <- paste(format(level), collapse = ", ")
+    abort_input(sprintf("`level` must lie between 0 and 1, as 0.95; got %s.", got), call)
   }
 }
 

@@ -149,8 +149,7 @@ residuals.isthmus_factors <- function(object, batch = NULL, type = "innovations"
 
 series_by_time <- function(fit, what, batch, type, call) {
   refuse_na(list(batch = batch, type = type), call)
-  if (!is.null(batch)) batch <- as.character(batch)
-  found <- call_engine("series_values", engine_fit(fit, call), what, batch, type, .call = call)
+  found <- call_engine("series_values", engine_fit(fit, call), what, wire_one_batch(batch), type, .call = call)
   dimnames(found$values) <- list(as.character(found$series), as.character(found$time))
   found$values
 }
@@ -160,6 +159,11 @@ series_by_time <- function(fit, what, batch, type, call) {
 #' @export
 as.data.frame.isthmus_factors <- function(x, row.names = NULL, optional = FALSE, ..., table = "factors") {
   call <- rlang::current_env()
+  refuse_na(list(table = table), call)
+  if (is.character(row.names) && length(row.names) == 1L) {
+    rule <- "`row.names` must have one name per row; got '%s'. Did you mean table = \"%s\"?"
+    abort_input(sprintf(rule, row.names, row.names), call)
+  }
   frame <- unwire_table(call_engine("table", engine_fit(x, call), table, .call = call))
   if (!is.null(row.names)) row.names(frame) <- row.names
   frame

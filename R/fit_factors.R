@@ -83,13 +83,13 @@ fit_factors <- function(data, factors = "factor", global_factors = 1L, factor_mu
     max_iter = max_iter, tol = tol, n_workers = n_workers, seed = seed, progress = progress, assay = assay
   ), call)
   fitted <- call_engine(
-    "fit_factors", wire_panel(data, assay, call),
+    "fit_factors", wire_panel(with_labels(data, batch), assay, call),
     batch = wire_labels(batch, "batch", call), time = wire_labels(time, "time", call),
     factors = wire_dict(factors), global_factors = wire_number(global_factors),
     factor_multiplicities = wire_dict(factor_multiplicities), factor_orders = wire_dict(factor_orders),
     idiosyncratic = idiosyncratic, transform = wire_dict(transform), standardize = standardize, initial = initial,
     columns = if (!is.null(columns)) as.list(columns), accelerate = accelerate, engine = engine,
-    max_iter = wire_number(max_iter), tol = tol, n_workers = wire_number(workers(n_workers, BPPARAM)),
+    max_iter = wire_number(max_iter), tol = tol, n_workers = wire_number(workers(n_workers, BPPARAM, call)),
     seed = wire_number(seed), progress = show_progress(progress), .call = call
   )
   new_factor_fit(fitted, list(batch = kept_labels(batch), time = kept_labels(time)), match.call())
@@ -177,8 +177,9 @@ factor_news <- function(old_fit, new_data, series = NULL, time = NULL, batch = N
   check_factor_fit(old_fit, "old_fit", call)
   refuse_na(list(series = series, time = time, batch = batch, refit = refit, assay = assay), call)
   news <- call_engine(
-    "factor_news", engine_fit(old_fit, call), wire_panel(new_data, assay, call),
-    series = series, time = wire_number(panel_column(time)), batch = wire_number(panel_column(batch)), refit = refit,
+    "factor_news", engine_fit(old_fit, call),
+    wire_panel(with_labels(new_data, old_fit$labels$batch), assay, call, argument = "new_data"),
+    series = series, time = wire_number(panel_column(time)), batch = wire_one_batch(batch), refit = refit,
     .call = call
   )
   table <- unwire_table(news$columns, class = "isthmus_news")
@@ -196,6 +197,12 @@ select_n_factors <- function(data, max_factors = 8L, assay = 1L) {
     max_factors = wire_number(max_factors), .call = call
   )
   unwire_table(columns, class = "isthmus_n_factors")
+}
+
+# One batch of a fit: its label as the tables have it.
+wire_one_batch <- function(batch) {
+  batch <- panel_column(batch)
+  if (is.null(batch)) NULL else if (is.atomic(batch)) as.character(batch) else batch
 }
 
 check_factor_fit <- function(fit, argument, call) {

@@ -221,5 +221,5 @@ wire_table_option <- function(x, argument, call) {
     return(wire_option(x))
   }
   if (is.list(x) && !is.data.frame(x)) x <- unlist(x)
-  wire_per_cell(x, argument, call)
+  wire_cell_values(x, argument, call)
 }

@@ -11,7 +11,7 @@
 #' @param call The environment of the function that the user called.
 #' @return A list of parts (see the bridge's `panel_of_r`), or the Python object.
 #' @noRd
-wire_panel <- function(data, assay, call) {
+wire_panel <- function(data, assay, call, argument = "data") {
   if (inherits(data, "python.builtin.object")) {
     return(data)
   }
@@ -37,10 +37,10 @@ wire_panel <- function(data, assay, call) {
   }
   text <- sprintf(
     paste(
-      "`data` must be a SummarizedExperiment or a matrix, series x time; a ts, mts or data.frame, time x series; or an",
+      "`%s` must be a SummarizedExperiment or a matrix, series x time; a ts, mts or data.frame, time x series; or an",
       "AnnData; got %s."
     ),
-    class(data)[[1L]]
+    argument, class(data)[[1L]]
   )
   abort_input(text, call)
 }
@@ -49,7 +49,7 @@ wire_experiment <- function(data, assay, call) {
   check_assay(data, assay, call)
   values <- panel_numbers(SummarizedExperiment::assay(data, assay, withDimnames = FALSE), call)
   parts <- panel_parts(values, rownames(data), colnames(data))
-  parts$obs <- panel_frame(usable_columns(SummarizedExperiment::colData(data)), call, rows = NULL)
+  parts$obs <- panel_frame(text_of_logical(usable_columns(SummarizedExperiment::colData(data))), call, rows = NULL)
   parts$var <- panel_frame(usable_columns(SummarizedExperiment::rowData(data)), call, rows = NULL)
   parts
 }
@@ -127,12 +127,31 @@ format_period <- function(x) {
   sprintf("%d-%02d-01", year, month)
 }
 
+# Labels TRUE and FALSE are called so in the tables, not Python's True and False.
+text_of_logical <- function(frame, columns = names(frame)) {
+  for (name in intersect(columns, names(frame))) {
+    if (is.logical(frame[[name]])) frame[[name]] <- as.character(frame[[name]])
+  }
+  frame
+}
+
+# The panel, with a column of batches as labels.
+with_labels <- function(data, batch) {
+  is_frame <- is.data.frame(data) || methods::is(data, "DataFrame")
+  if (is_frame && is.character(batch)) text_of_logical(data, batch) else data
+}
+
 # `batch` and `time`: the name of a column, or one label per time point.
 wire_labels <- function(x, name, call) {
   if (is.null(x) || (is.character(x) && length(x) == 1L)) {
     return(x)
   }
-  wire_column(panel_column(x), name, call)
+  wire_label_column(x, name, call)
+}
+
+wire_label_column <- function(x, name, call) {
+  x <- panel_column(x)
+  wire_column(if (is.logical(x)) as.character(x) else x, name, call)
 }
 
 # A named vector or list is a dict; NA in it means nothing. Whole numbers cross as such.

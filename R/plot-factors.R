@@ -30,12 +30,14 @@ NULL
 plot.isthmus_factors <- function(x, y, type = "factors", names = NULL, level = 0.95, ...) {
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
-  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted, path = plot_path)
+  if (!missing(y)) abort_input("`y` is not used; what is plotted is named, as in plot(fit, type = \"loadings\").", call)
+  types <- list(factors = plot_factors, loadings = plot_loadings, fitted = plot_fitted_series, path = plot_path)
   if (!is.character(type) || length(type) != 1L || !type %in% base::names(types)) {
     known <- paste(sprintf("'%s'", base::names(types)), collapse = ", ")
     text <- sprintf("`type` must be one of %s; got %s.", known, paste(format(type), collapse = ", "))
     abort_input(text, call)
   }
+  check_level(level, call)
   types[[type]](x, names, level, call)
 }
 
@@ -68,7 +70,7 @@ plot_loadings <- function(fit, names, level, call) {
   if (length(unique(shown$batch)) > 1L) plot + ggplot2::facet_wrap(~batch) else plot
 }
 
-plot_fitted <- function(fit, names, level, call) {
+plot_fitted_series <- function(fit, names, level, call) {
   values <- unwire_table(call_engine("fitted_series", engine_fit(fit, call), .call = call))
   shown <- shown_rows(values, "series", names, 6L, call)
   shown$at <- time_axis(shown$time)
@@ -153,7 +155,9 @@ plot.isthmus_n_factors <- function(x, y, ...) {
 shown_rows <- function(table, column, names, most, call) {
   class(table) <- "data.frame"
   known <- unique(table[[column]])
-  unknown <- setdiff(names, known)
+  refuse_na(list(names = names), call)
+  if (!is.null(names) && !length(names)) abort_input("`names` must name one or more; got none.", call)
+  unknown <- setdiff(as.character(names), known)
   if (length(unknown)) {
     some <- paste(sprintf("'%s'", utils::head(known, 8L)), collapse = ", ")
     abort_input(sprintf("`names` must be among %s; got '%s'.", some, unknown[[1L]]), call)

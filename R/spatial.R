@@ -20,7 +20,7 @@ wire_tissue <- function(data, columns, coordinates, assay, call) {
 counts_cells <- function(counts) if (is.null(counts$cells$n)) Inf else counts$cells$n
 
 # The name of a column, or one value per cell; a vector with the cells' names goes by them.
-wire_per_cell <- function(x, name, call) {
+wire_cell_values <- function(x, name, call) {
   if (is.null(x) || (is.character(x) && length(x) == 1L)) {
     return(x)
   }
@@ -34,7 +34,7 @@ wire_per_cell <- function(x, name, call) {
 
 # A number for all cells, the name of a column, or one number per cell.
 wire_radius <- function(x, call) {
-  if (is.numeric(x) && length(x) == 1L) wire_number(x) else wire_per_cell(x, "cell_radius", call)
+  if (is.numeric(x) && length(x) == 1L) wire_number(x) else wire_cell_values(x, "cell_radius", call)
 }
 
 # Names of columns, or a data.frame with one row per cell.

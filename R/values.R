@@ -46,8 +46,6 @@ atomic_node <- function(x) {
   # an array of numpy knows no NA but that of the doubles
   if (!is.null(dim) && (is.logical(x) || is.integer(x)) && anyNA(x)) x <- as.double(x)
   scalar <- is.null(dim) && length(x) == 1L
-  # Python has one NA for a single value, of no type
-  if (scalar && !is.double(x) && !is.complex(x) && is.na(x)) x <- NA_character_
   if (is.character(x)) {
     attributes(x) <- NULL
     return(c(list(kind = "text", dim = dim, scalar = scalar), text_wire(x)))
@@ -107,10 +105,19 @@ has_na <- function(x) methods::is(x, "lMatrix") && anyNA(x@x)
 
 sparse_values <- function(x) if (methods::is(x, "dMatrix")) x@x else if (anyNA(x@x)) as.double(x@x) else as.integer(x@x)
 
+# Python has one NA for a single value, of no type; in the column of a table it has more.
+single_node <- function(x, label, book) {
+  missing <- is.atomic(x) && is.null(attributes(x)) && length(x) == 1L && !is.double(x) && !is.complex(x) && is.na(x)
+  value_node(if (missing) NA_character_ else x, label, book)
+}
+
 list_node <- function(x, label, book) {
+  if (is_vector_to_python(x)) {
+    return(atomic_node(unlist(x)))
+  }
   keys <- if (!is.null(names(x))) unique_keys(names(x))
   labels <- if (is.null(keys)) sprintf("%s[[%d]]", label, seq_along(x)) else sprintf("%s$%s", label, keys)
-  items <- Map(function(item, label) value_node(item, label, book), unname(x), labels)
+  items <- Map(function(item, label) single_node(item, label, book), unname(x), labels)
   items <- unname(items)
   hidden <- vapply(items, function(item) item$kind == "opaque", NA)
   if (!is.null(keys)) {
@@ -120,14 +127,21 @@ list_node <- function(x, label, book) {
   list(kind = "list", named = FALSE, names = character(0), items = items)
 }
 
+# Python does not tell a list of texts or numbers of one type from a vector, so it gets the vector.
+is_vector_to_python <- function(x) {
+  types <- unique(vapply(x, typeof, ""))
+  plain <- vapply(x, function(item) is.atomic(item) && is.null(attributes(item)) && length(item) == 1L, NA)
+  length(types) == 1L && is.null(names(x)) && all(plain) && !anyNA(x[types != "double"], recursive = TRUE) &&
+    types %in% c("logical", "integer", "double", "character")
+}
+
 frame_node <- function(x, label, book) {
   keys <- unique_keys(colnames(x))
   columns <- lapply(seq_along(keys), function(j) value_node(x[[j]], sprintf("%s$%s", label, keys[[j]]), book))
   wide <- vapply(columns, function(column) !is.null(column$dim) || column$kind %in% c("frame", "opaque", "sparse"), NA)
   if (any(wide)) book$unreadable <- c(book$unreadable, sprintf("%s$%s", label, keys[wide]))
-  list(
-    kind = "frame", n = nrow(x), rows = wire_names(real_row_names(x)), names = keys[!wide], columns = columns[!wide]
-  )
+  rows <- if (nrow(x)) wire_names(real_row_names(x))
+  list(kind = "frame", n = nrow(x), rows = rows, names = keys[!wide], columns = columns[!wide])
 }
 
 # Keys of a dict: present and different

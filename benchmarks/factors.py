@@ -318,7 +318,7 @@ def main() -> None:
     parts += fits_table(whole)
     from factors_optimum import gains_table, recovery_table
 
-    parts += ["", "## The optimum", "", *gains_table(), "", *OPTIMUM_NOTE, "## Recovery", "", *recovery_table()]
+    parts += ["", "## The optimum", "", *gains_table(), "", *OPTIMUM_NOTE, "", "## Recovery", "", *recovery_table()]
     parts += ["", *RECOVERY_NOTE]
     if not options.quick:
         parts += ["", "## Batches", "", *batches_table(options.states, options.peers)]

@@ -75,11 +75,11 @@ def main() -> None:
             label = f"{per_arm} | {'500 each' if equal else '900 and 100 in turn'}"
             rows.append(f"| {label} | " + " | ".join(f"{rates[test]:.1f}" for test in TESTS) + " |")
             print(rows[-1], flush=True)
-    today = f"{datetime.date.today():%Y-%m-%d}"
     text = f"""# False positives between donors
 
-`python benchmarks/glm_replicates.py`, {today}: `donors_null`, {arguments.genes:,} genes, donor sd 0.15, no
-difference between the arms. Per cent of genes with p < 0.05; 5 is right. {time.process_time() - start:.0f} CPU s.
+`python benchmarks/glm_replicates.py`, {datetime.date.today():%Y-%m-%d}: `donors_null`, {arguments.genes:,} genes, donor
+sd 0.15, no difference between the arms. Per cent of genes with p < 0.05; 5 is right.
+{time.process_time() - start:.0f} CPU s.
 
 | donors an arm | cells | {" | ".join(TESTS)} |
 |---|---|{"---|" * len(TESTS)}

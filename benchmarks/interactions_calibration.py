@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 FIELD_SD = 0.5
+MISTY = {"gene_scale": "sd", "n_neighbors": 20, "max_epochs": 25}  # a grid of cells: 20 neighbours are two rings
 KINDS = {"none": "no interaction", "field": "smooth random fields"}
 
 
@@ -178,7 +179,7 @@ def misty(layout: int, *, shuffled: bool):
 def misty_rows(layout: int, cache: Path | None) -> list[dict[str, object]]:
     rows = []
     for shuffled in (False, True):
-        fit, _ = fit_once(misty(layout, shuffled=shuffled), f"misty{layout}{shuffled}", cache, gene_scale="sd")
+        fit, _ = fit_once(misty(layout, shuffled=shuffled), f"misty{layout}{shuffled}", cache, **MISTY)
         table = explained_variance(fit)
         for receiver, part in table.groupby("receiver", sort=False):
             by_head = part.set_index("head")

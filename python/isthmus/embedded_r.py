@@ -227,7 +227,7 @@ class _HostedR:
         vector = kinds[array.dtype.kind]
         if array.dtype.kind in "if" and len(array):
             dtype = np.int32 if array.dtype.kind == "i" else np.float64
-            return vector.from_memoryview(memoryview(np.ascontiguousarray(array, dtype=dtype)))
+            return vector.from_memoryview(np.ascontiguousarray(array, dtype=dtype).data)
         return vector(array.tolist())
 
 

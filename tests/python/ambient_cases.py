@@ -1,15 +1,12 @@
 """What the tests of ambient RNA share: simulated cells, and the fit with the truth in place of the estimates."""
 
 import functools
-import logging
 
 import numpy as np
 from scipy import sparse
 
 import isthmus
 from isthmus.testing import simulate_ambient
-
-logging.getLogger("isthmus").setLevel("WARNING")
 
 
 @functools.cache

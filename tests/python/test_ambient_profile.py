@@ -1,6 +1,5 @@
 """The ambient profile: the sums that it must be, names before positions, and a sentence for each mistake."""
 
-import sys
 import tracemalloc
 
 import ambient_cases as cases
@@ -184,4 +183,3 @@ def test_nothing_is_written_into_the_callers_objects(experiment):
     isthmus.ambient_profile(cells, droplets)
     assert (before[0] != cells.X).nnz == 0
     assert (list(cells.var.columns), list(cells.varm), list(droplets.obs.columns)) == before[1:]
-    assert "torch" not in sys.modules

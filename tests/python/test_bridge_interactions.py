@@ -1,4 +1,4 @@
-"""What R sends of a tissue and what it gets back, seen from Python; tests/testthat/test-interactions.R sees R's side."""
+"""What R sends of a tissue and what it gets back, seen from Python; R's side: tests/testthat/test-interactions.R."""
 
 import os
 import sys

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -150,12 +151,20 @@ def twelve_cells():
 
 
 def test_neighbors_are_those_of_the_file(twelve_cells):
-    """By name, nearest first, never in another sample."""
+    """By name, nearest first, never in another sample; distances are float32."""
     table = isthmus.attention(twelve_cells).query("head == '1'")
     assert table[["cell", "neighbor"]].to_numpy().tolist() == [row[:2] for row in INTERACTIONS["neighbors"]]
-    assert table["distance"].tolist() == pytest.approx([row[2] for row in INTERACTIONS["neighbors"]], rel=1e-6)  # float32
+    assert table["distance"].tolist() == pytest.approx([row[2] for row in INTERACTIONS["neighbors"]], rel=1e-6)
 
 
 def test_tables_of_interactions_have_the_columns_of_the_file(twelve_cells):
     for name in ("explained_variance", "neighbor_effects", "attention", "heads", "history", "communication_hubs"):
         assert list(twelve_cells.table(name)) == INTERACTIONS["columns"][name], name
+
+
+def test_no_function_of_the_r_package_is_defined_twice():
+    """The file that comes later in the alphabet would win, and the callers of the other one with it."""
+    sources = sorted((CONTRACT.parents[1] / "R").glob("*.R"))
+    names = [name for file in sources for name in re.findall(r"^([\w.]+) <- function", file.read_text(), re.MULTILINE)]
+    assert len(names) > 100
+    assert sorted({name for name in names if names.count(name) > 1}) == []

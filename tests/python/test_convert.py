@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.tests.helpers import assert_equal
+from hypothesis import HealthCheck, given, settings
+from random_anndata import anndatas, assert_same
 from scipy import sparse
 
 from isthmus.data.convert import from_anndata, to_anndata
@@ -236,3 +238,11 @@ def test_stored_files_come_back(path):
 @pytest.mark.skipif(not FILES, reason="the files are in ../shared, which a plain clone does not have")
 def test_all_the_stored_files_are_there():
     assert len(FILES) == 9
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(anndatas())
+def test_random_objects_come_back(adata):
+    wire, lost = from_anndata(adata)
+    assert lost == []
+    assert_same(to_anndata(wire), adata)

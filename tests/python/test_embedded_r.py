@@ -79,7 +79,7 @@ def test_losses_are_one_warning_or_an_error(ro):
 
 
 def test_other_objects_are_refused(ro):
-    with pytest.raises(InputError, match="`x` must be a SingleCellExperiment.*; got integer"):
+    with pytest.raises(InputError, match=r"`x` must be a SingleCellExperiment, another .* object; got integer"):
         isthmus.as_anndata(ro.IntVector([1, 2]))
     with pytest.raises(InputError, match="`x` must be a SingleCellExperiment that rpy2 holds, or an AnnData; got list"):
         isthmus.as_anndata([1])

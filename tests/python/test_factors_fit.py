@@ -331,3 +331,28 @@ def test_anndata_without_series_columns_and_int_factors():
     values = simulate_panel(60, 4, seed=9)
     small = ad.AnnData(np.asarray(values.X))
     assert isthmus.fit_factors(small).layout.factors == ("Global",)
+
+
+def test_factors_that_follow_from_their_past_are_named():
+    """One AR(1) factor whose lag loads too: two factors fit it with one shock, and their own scales mean little."""
+    rng = np.random.default_rng(3)
+    f = np.zeros(301)
+    for t in range(1, 301):
+        f[t] = 0.5 * f[t - 1] + rng.normal()
+    y = np.outer(f[1:], rng.normal(size=8)) + np.outer(f[:-1], rng.normal(size=8)) + 0.3 * rng.normal(size=(300, 8))
+    message = isthmus.fit_factors(y, factors=2).table("stats")["message"][0]
+    assert "A combination of the factors Global.1, Global.2 follows almost wholly from their past" in message
+    two = isthmus.fit_factors(simulate_panel(100, 12, n_factors=2, seed=1), factors=2)
+    assert two.table("stats")["message"][0] == ""
+
+
+def test_unreadable_times_of_news_are_refused():
+    panel = simulate_panel(60, 4, seed=1).to_df().set_axis(pd.date_range("2001-01-01", periods=60, freq="MS"))
+    fit = isthmus.fit_factors(panel, factors=1)
+    for time in ("x", True, np.inf, [1, 2], []):
+        with pytest.raises(InputError, match="`time` must be a time of `new_data` or one of the 60"):
+            isthmus.factor_news(fit, panel, time=time)
+    with pytest.raises(InputError, match="`refit` must be True or False; got 1"):
+        isthmus.factor_news(fit, panel, refit=1)
+    with pytest.raises(InputError, match="`vintages` must be oldest first"):
+        isthmus.factors.evaluate_forecasts([panel, panel[:50]], factors=1)

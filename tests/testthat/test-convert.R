@@ -198,3 +198,13 @@ test_that("every known issue says what, why and how it is told", {
   expect_true(all(vapply(issues, function(issue) all(fields %in% names(issue)), NA)))
   expect_identical(anyDuplicated(vapply(issues, `[[`, "", "id")), 0L)
 })
+
+test_that("random experiments come back", {
+  skip_if_no_engine()
+  # `make test-slow` raises the number to 500
+  for (seed in seq_len(as.integer(Sys.getenv("ISTHMUS_RANDOM_OBJECTS", "25")))) {
+    sce <- random_sce(seed)
+    back <- quietly(as_sce(as_anndata(sce, on_loss = "error"), on_loss = "error"))
+    expect_identical(back, sce, info = seed)
+  }
+})

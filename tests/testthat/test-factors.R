@@ -327,7 +327,7 @@ test_that("diagnostics() tests the one-step errors", {
   theirs <- stats::Box.test(errors[complete, ], lag = 3, type = "Ljung-Box")
   expect_equal(ours$ljung_box, unname(theirs$statistic), tolerance = 1e-8)
   expect_equal(ours$ljung_box_pval, theirs$p.value, tolerance = 1e-8)
-  expect_error(diagnostics(fit, lags = 0), "`lags` must be a whole number, 1 or more; got 0", class = "isthmus_input_error")
+  expect_input_error(diagnostics(fit, lags = 0), "`lags` must be a whole number, 1 or more; got 0")
   expect_error(diagnostics(1), "`fit` must be a fit of fit_factors(); got numeric.", fixed = TRUE)
 })
 
@@ -352,6 +352,61 @@ test_that("labels of time become an axis", {
   expect_identical(isthmus:::time_axis(c("2001-01-31", "2001-12-01")), as.Date(c("2001-01-31", "2001-12-01")))
   expect_identical(isthmus:::time_axis(c("1", "2.5")), c(1, 2.5))
   expect_identical(isthmus:::time_axis(c("u", "v", "u")), c(1L, 2L, 1L))
+})
+
+test_that("every kind of plot is the factor model's own", {
+  skip_if_no_engine()
+  skip_if_not_installed("ggplot2")
+  fit <- fit_small(factors = 1)
+  for (type in c("factors", "loadings", "fitted", "path")) {
+    expect_s3_class(plot(fit, type = type), "ggplot")
+  }
+  expect_input_error(plot(fit, "loadings"), "`y` is not used")
+  expect_input_error(plot(fit, level = 95), "`level` must lie between 0 and 1, as 0.95; got 95")
+  expect_input_error(plot(fit, level = NULL), "`level` must lie between 0 and 1")
+  expect_input_error(plot(fit, names = character(0)), "`names` must name one or more; got none")
+})
+
+test_that("batches called TRUE and FALSE are so called everywhere", {
+  skip_if_no_engine()
+  se <- small_panel_se()
+  se$late <- se$half == "second"
+  frame <- data.frame(small_panel(), late = se$late, date = se$date)
+  fits <- list(
+    se = fit_factors(se, factors = 1, batch = "late", time = "date"),
+    frame = fit_factors(frame, factors = 1, batch = "late", time = "date"),
+    labels = fit_factors(t(small_panel()), factors = 1, batch = se$late, time = se$date)
+  )
+  for (name in names(fits)) {
+    fit <- fits[[name]]
+    expect_identical(as.data.frame(fit, table = "stats")$batch, c("FALSE", "TRUE"), info = name)
+    expect_identical(fitted(fit, batch = TRUE), fitted(fit, batch = "TRUE"), info = name)
+    expect_identical(add_results(se, fit)$isthmus_Global, as.data.frame(fit)$smoothed, info = name)
+  }
+  expect_identical(nrow(factor_news(fits$frame, frame, batch = TRUE)), 1L)
+})
+
+test_that("arguments of the wrong kind are sentences, not tracebacks", {
+  skip_if_no_engine()
+  se <- small_panel_se()
+  fit <- fit_small(factors = 1)
+  expect_input_error(fit_factors(se, time = time), "`time` must not be a function")
+  expect_input_error(fit_factors(se, batch = Inf), "`batch` must have one label per time point")
+  expect_input_error(fit_factors(se, standardize = 1), "`standardize` must be TRUE or FALSE; got 1")
+  expect_input_error(fit_factors(se, columns = character(0)), "`columns` must name one series or more; got none")
+  for (time in list("x", TRUE, Inf, c(1, 2), list())) {
+    expect_input_error(factor_news(fit, se, time = time), "`time` must be a time of `new_data` or one of the 60")
+  }
+  expect_input_error(factor_news(fit, se, refit = 1), "`refit` must be TRUE or FALSE; got 1")
+  expect_input_error(factor_news(fit, list(1)), "`new_data` must be a SummarizedExperiment or a matrix")
+  expect_input_error(factor_news(fit, se, batch = "x"), "There are: `all`")
+  expect_input_error(residuals(fit, type = list()), "`type` must be 'innovations' or 'common'")
+  expect_input_error(select_n_factors(se, max_factors = Inf), "`max_factors` must be a whole number, 1 or more")
+  expect_no_warning(expect_input_error(select_n_factors(NA), "`data` must have series that vary"))
+  expect_input_error(as.data.frame(fit, table = NA), "`table` must not be NA")
+  expect_input_error(as.data.frame(fit, "stats"), 'Did you mean table = "stats"?')
+  vintages <- list(se, se[, 1:50])
+  expect_input_error(evaluate_forecasts(vintages, factors = 1, time = "date"), "`vintages` must be oldest first")
 })
 
 test_that("what cannot be fitted is explained", {

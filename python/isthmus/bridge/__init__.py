@@ -72,10 +72,12 @@ from isthmus.bridge.interaction import (
     simulate_interactions,
     transfer,
 )
+from isthmus.bridge.scar import ask_scar
 
 __all__ = [
     "ambient_profile",
     "as_anndata",
+    "ask_scar",
     "cell_columns",
     "check",
     "check_design",

@@ -16,6 +16,7 @@ from isthmus.bridge.answers import IN_R, answers, reworded
 from isthmus.bridge.counts import counts_of_r
 from isthmus.bridge.plain import as_codes, as_columns, plain_experiment, slots
 from isthmus.bridge.state import with_state
+from isthmus.bridge.torch_in_r import import_torch
 from isthmus.bridge.wire import Wire, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
 from isthmus.data.matrix import row_sums
@@ -53,6 +54,8 @@ def remove_ambient(
     **options: Any,
 ) -> dict[str, Any]:
     """Correct, and return the engine's fit beside its plain state."""
+    if options.get("method") == "scar":
+        import_torch()
     fit = isthmus.remove_ambient(
         experiment_of_r(cells, "cells"),
         droplets=None if droplets is None else experiment_of_r(droplets, "droplets"),

@@ -45,12 +45,18 @@ IN_R = (
     (re.compile(r"\ba dict\b"), "a named list"),
     (re.compile(r"' is object\."), "' is text."),
     (re.compile(r"idiosyncratic='iid'"), '`idiosyncratic = "iid"`'),
+    (re.compile(r"pip install 'isthmus\[deep\]'"), '`install_isthmus(extras = "deep")`'),
     (re.compile(r"`layer`"), "`assay`"),
     (re.compile(r"overwrite=True"), "overwrite = TRUE"),
     (
         re.compile(r"coefficients x genes \((\d+) x (\d+)\)(.*; got) (\d+) x (\d+)"),
         r"genes x coefficients (\2 x \1)\3 \5 x \4",
     ),
+    (re.compile(r"see `fit\.failures`"), 'see the column `message` of the table "stats"'),
+    (re.compile(r"See `fit\.labels`"), "See `names(logLik(fit))`"),
+    (re.compile(r"\bTrue or False\b"), "TRUE or FALSE"),
+    (re.compile(r"(?<=; got )True(?=\.)"), "TRUE"),
+    (re.compile(r"(?<=; got )False(?=\.)"), "FALSE"),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
 )
 

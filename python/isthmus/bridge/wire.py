@@ -92,7 +92,8 @@ def quiet_nan(values: np.ndarray) -> np.ndarray:
 
 def whole_numbers(values: Any) -> Any:
     """1959.0 means 1959: labels become text."""
-    whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and (values == np.round(values)).all()
+    whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.isfinite(values).all()
+    whole = whole and (values == np.round(values)).all()
     return values.astype(np.int64) if whole else values
 
 

@@ -100,6 +100,8 @@ def describe(value: Any) -> Description | None:
         return {"is": "array", "dtype": value.dtype.str}
     if sparse.issparse(value):
         return {"is": "sparse", "class": type(value).__name__, "dtype": value.dtype.str}
+    if isinstance(value, pd.RangeIndex):
+        return {"is": "range index", "parts": [value.start, value.stop, value.step], "name": value.name}
     if isinstance(value, pd.Index):
         return {"is": "index", "dtype": str(value.dtype), "name": value.name}
     if isinstance(value, pd.Series):
@@ -131,6 +133,12 @@ def as_described(default: Any, description: Description) -> Any:
     if kind == "sparse":
         made = getattr(sparse, description["class"])(default)
         return made.astype(dtype)
+    if kind == "range index":
+        made = pd.RangeIndex(*description["parts"], name=description["name"])
+        if [str(label) for label in made] != [str(label) for label in default]:
+            msg = "other labels"
+            raise ValueError(msg)
+        return made
     if kind == "index":
         return pd.Index(default, dtype=dtype, name=description["name"])
     if kind == "categorical":
@@ -157,7 +165,7 @@ def _as_array(default: Any) -> np.ndarray:
         array = np.empty(len(default), dtype=object)
         array[:] = default
         return array
-    return np.asarray(default)
+    return default.toarray() if sparse.issparse(default) else np.asarray(default)
 
 
 def _as_structured(default: pd.DataFrame, description: Description) -> np.ndarray:

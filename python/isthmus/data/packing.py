@@ -116,7 +116,7 @@ class Likenesses:
         if described is not None and same(_tried(default, described), value):
             self.described[path] = described
             return
-        written = frozen(_bare(value))
+        written = None if isinstance(value, pd.Index) else frozen(_bare(value))
         if written is not None:
             self.originals[path] = written
         else:

@@ -296,6 +296,9 @@ def _select(
             msg = f"`columns` must name each series once; got {some([n for n in wanted if wanted.count(n) > 1])} twice."
             raise InputError(msg)
     where = [names.index(name) for name in wanted]
+    if names and not wanted:
+        msg = "`columns` must name one series or more; got none. Leave it out for all."
+        raise InputError(msg)
     if not where or not len(values):
         msg = f"`data` must have at least one time point and one series; got {len(values)} x {len(where)}."
         raise InputError(msg)

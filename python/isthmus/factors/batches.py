@@ -17,6 +17,7 @@ from isthmus.data.wording import some
 from isthmus.errors import InputError
 from isthmus.factors import kernel, statsmodels_engine
 from isthmus.factors.align import aligning_map, normalising_map, transform_params, transform_states, with_zeros
+from isthmus.factors.decomposition import least_new
 from isthmus.factors.fitted import BatchFit, Estimate, Fitted
 from isthmus.factors.params import Block, Spec
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # What a batch's data can do to a fit: our own sentences, a matrix that is not positive definite, a division.
 FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError)
+_NOTHING_NEW = 1e-3  # share of new variance, below which the scale of a factor in units of its shocks says little
 _CONSTANT = 1e-10  # standard deviation relative to the size of the values
 
 
@@ -270,15 +272,23 @@ def _message(fitted: Fitted, message: str, options: Options) -> str:
     parts = [message] if message else []
     estimate = fitted.estimate
     if not estimate.converged:
+        score = f", scaled score {estimate.scaled_score:.3g}" if np.isfinite(estimate.scaled_score) else ""
         parts.append(
-            f"Not converged after {estimate.n_iter} iterations: last gain {estimate.gain:.3g}, scaled score "
-            f"{estimate.scaled_score:.3g}. Raise `max_iter` ({options.max_iter})."
+            f"Not converged after {estimate.n_iter} iterations: last gain {estimate.gain:.3g}{score}. "
+            f"Raise `max_iter` ({options.max_iter})."
         )
     if estimate.heywood.any():
         near = [name for name, flag in zip(fitted.names, estimate.heywood, strict=True) if flag]
         parts.append(
             f"Almost no idiosyncratic variance (near a Heywood case): {', '.join(near)}. Look for near-duplicates."
         )
+    for block, share in zip(fitted.layout.blocks, least_new(fitted.spec, estimate.params), strict=True):
+        if share < _NOTHING_NEW:
+            names = ", ".join(fitted.layout.factors[position] for position in block.factors)
+            parts.append(
+                f"A combination of the factors {names} follows almost wholly from their past (new share of its "
+                f"variance {share:.1g}): they may be one factor and its lag. Try fewer factors, or a higher order."
+            )
     if estimate.held.any():
         held = [name for name, flag in zip(fitted.names, estimate.held, strict=True) if flag]
         parts.append(

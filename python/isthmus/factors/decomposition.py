@@ -6,11 +6,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isthmus.factors.params import dense_transition, spectral_radius, stationary_cov
+from isthmus.factors.params import companion, dense_transition, spectral_radius, stationary_cov
 from isthmus.factors.statespace import WEIGHTS
 
 if TYPE_CHECKING:
     from isthmus.factors.fitted import Fitted
+    from isthmus.factors.params import Params, Spec
+
+
+def least_new(spec: Spec, params: Params) -> np.ndarray:
+    """For each block, the least share of new variance: min over w of w'Qw / w'Gw, Q of the shocks, G of the factors.
+
+    Near 0, some combination of the factors follows from their past: two factors that are one and its lag, or a random
+    walk. 1 for a block of one factor, where a small share says only that it is persistent; NaN without stationarity.
+    """
+    out = np.ones(len(spec.blocks))
+    for i, (block, lags, cov) in enumerate(zip(spec.blocks, params.transition, params.innovation_cov, strict=True)):
+        k = len(block.factors)
+        if k == 1 or block.order == 0:
+            continue
+        if np.abs(np.linalg.eigvals(companion(lags, block.order))).max() >= 1:
+            out[i] = np.nan
+            continue
+        root = np.linalg.cholesky(cov)
+        half = np.linalg.solve(root, stationary_cov(lags, cov, block.order)[:k, :k])
+        out[i] = 1 / np.linalg.eigvalsh(np.linalg.solve(root, half.T)).max()
+    return out
 
 
 def shares(fitted: Fitted) -> np.ndarray:

@@ -57,7 +57,7 @@ def evaluate_forecasts(
     Raises
     ------
     InputError
-        Fewer than two vintages, or steps that are not whole numbers.
+        Fewer than two vintages, steps that are not whole numbers, or nothing in the last vintage to compare with.
     """
     if isinstance(vintages, (str, Mapping)) or not isinstance(vintages, Iterable) or hasattr(vintages, "shape"):
         msg = f"`vintages` must be a list of panels, oldest first; got {type(vintages).__name__}."
@@ -92,6 +92,12 @@ def evaluate_forecasts(
                     actual = truth.loc[when, name]
                     rival = _ar1_forecast(own[name].to_numpy(), step)
                     errors.setdefault((name, step), []).append((means.loc[when, name] - actual, rival - actual))
+    if not errors:
+        msg = (
+            "`vintages` must be oldest first, and the last one must hold values at the times that the others forecast; "
+            "got none to compare."
+        )
+        raise InputError(msg)
     return _scores(errors)
 
 
@@ -124,5 +130,5 @@ def _scores(errors: dict[tuple[str, int], list[tuple[float, float]]]) -> pd.Data
     for (name, step), pairs in errors.items():
         own, rival = np.sqrt((np.array(pairs) ** 2).mean(axis=0))
         rows.append((name, step, len(pairs), own, rival, own / rival))
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema.FORECAST_ERRORS)
+    columns = zip(*rows, strict=True)
     return schema.frame(schema.FORECAST_ERRORS, dict(zip(schema.FORECAST_ERRORS, map(np.array, columns), strict=True)))

@@ -76,9 +76,12 @@ def factor_news(
     Raises
     ------
     InputError
-        `new_data` lacks series or times of the old data; an unknown series, time or batch.
+        `new_data` lacks series or times of the old data; an unknown series, time or batch; `refit` is no bool.
     """
     check_fit(old_fit, "old_fit")
+    if not isinstance(refit, (bool, np.bool_)):
+        msg = f"`refit` must be True or False; got {refit!r}."
+        raise InputError(msg)
     one = old_fit.one(batch)
     fresh = _read_new(new_data, old_fit, one)
     vintages = _on_one_axis(one, fresh, series, time)
@@ -171,13 +174,22 @@ def _when(times: pd.Index, time: Any) -> tuple[int, int]:
     far = 60
     everything = times.append(future_times(times, far))
     texts = time_text(everything)
-    wanted = time_text(pd.DatetimeIndex([pd.Timestamp(time)]))[0] if isinstance(times, pd.DatetimeIndex) else str(time)
-    found = np.flatnonzero(texts == wanted)
+    found = np.flatnonzero(texts == _time_as_text(time, times))
     if not len(found):
         msg = f"`time` must be a time of `new_data` or one of the {far} that follow; got {time!r}."
         raise InputError(msg)
     position = int(found[0])
     return position, max(0, position - len(times) + 1)
+
+
+def _time_as_text(time: Any, times: pd.Index) -> str:
+    """As the times of the data are written; what is no date is returned as it is, and is none of them."""
+    if isinstance(times, pd.DatetimeIndex):
+        try:
+            return str(time_text(pd.DatetimeIndex([pd.Timestamp(time)]))[0])
+        except (ValueError, TypeError, OverflowError):
+            pass
+    return str(time)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

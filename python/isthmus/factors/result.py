@@ -86,7 +86,8 @@ class FactorFit:
             raise InputError(msg)
         found = [b for b in self.batches if batch is None or b.label == batch or b.text == str(batch)]
         if not found:
-            msg = f"`batch` must be a batch of the fit; got {batch!r}. There are: {[b.text for b in self.batches][:5]}."
+            known = ", ".join(f"`{one.text}`" for one in self.batches[:8])
+            msg = f"`batch` must be a batch of the fit; got {batch!r}. There are: {known}."
             raise InputError(msg)
         if found[0].fitted is None:
             msg = f"`batch` {found[0].text!r} was not fitted: {found[0].message}"
@@ -134,7 +135,7 @@ class FactorFit:
         """
         from isthmus.factors.diagnostics import standardised_innovations
 
-        if type not in {"innovations", "common"}:
+        if type not in ("innovations", "common"):  # a tuple: lists are no members of a set
             msg = f"`type` must be 'innovations' or 'common'; got {type!r}."
             raise InputError(msg)
         if type == "common":

@@ -186,8 +186,8 @@ class Search:
                 slope = self._release()
             step = self._search_line(self._direction(slope), slope.gradient)
             if step is None:
-                if self._pairs:
-                    self._pairs = []
+                if self._pairs or self._inverse is not None:
+                    self._pairs, self._inverse = [], None
                 elif self.released.any():
                     slope = self._release()
                 else:
@@ -247,8 +247,9 @@ class Search:
         for _ in range(30):
             params = self.coordinates.back(x + length * direction, self.params)
             value = self.panel.loglike(params)
-            if value >= self.value + 1e-4 * length * slope:
+            moved = self.coordinates.to(params) - x  # shorter than asked for where it met a bound
+            if value >= self.value + 1e-4 * max(float(gradient @ moved), 0.0) and moved.any():
                 self._accept(params, value)
-                return self.coordinates.to(params) - x  # shorter than asked for where it met a bound
+                return moved
             length *= 0.5 if np.isfinite(value) else 0.25
         return None

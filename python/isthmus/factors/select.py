@@ -124,7 +124,9 @@ def _standardised(data: Any) -> np.ndarray:
     values = batch_panel(panel, label, text, rows).values
     seen = (~np.isnan(values)).any(axis=1)
     values = values[seen]
-    sd = np.nanstd(values, axis=0)
+    full = ~np.isnan(values).all(axis=0)
+    sd = np.zeros(values.shape[1])
+    sd[full] = np.nanstd(values[:, full], axis=0)
     if not (sd > 0).all():
         bad = [name for name, s in zip(panel.names, sd, strict=True) if not s > 0]
         msg = f"`data` must have series that vary; got {len(bad)} that do not ({', '.join(bad[:5])}). Drop them."
@@ -134,7 +136,7 @@ def _standardised(data: Any) -> np.ndarray:
 
 def _check(max_factors: Any, n_time: int, n_series: int) -> int:
     whole = isinstance(max_factors, (int, float, np.integer)) and not isinstance(max_factors, bool)
-    if not whole or max_factors != int(max_factors) or max_factors < 1:
+    if not whole or not np.isfinite(max_factors) or max_factors != int(max_factors) or max_factors < 1:
         msg = f"`max_factors` must be a whole number, 1 or more; got {max_factors!r}."
         raise InputError(msg)
     least = min(n_time, n_series) - 2

@@ -172,9 +172,12 @@ def forecast_moments(y: np.ndarray, model: StateSpace, h: int) -> tuple[np.ndarr
 
 
 def innovations(y: np.ndarray, model: StateSpace) -> np.ndarray:
-    """``(T, N)``: one-step forecast errors divided by their standard deviations; NaN where nothing was observed."""
+    """``(T, N)``: one-step forecast errors divided by their standard deviations; NaN where nothing was observed.
+
+    NaN too where an estimated first state says a value exactly (its covariance shrinks to 0 along EM): 0 / 0 there.
+    """
     found = smoother(y, model).filter()
     state = found.predicted_state[:, :-1].T
     cov = np.moveaxis(found.predicted_state_cov[:, :, :-1], 2, 0)
     variance = np.einsum("im,tmn,in->ti", model.design, cov, model.design) + model.obs_var
-    return (y - state @ model.design.T) / np.sqrt(variance)
+    return (y - state @ model.design.T) / np.sqrt(np.where(variance > 0, variance, np.nan))

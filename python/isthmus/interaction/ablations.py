@@ -157,7 +157,8 @@ def _accumulate(fit: InteractionFit) -> Iterator[BlockMoments]:
         for receiver in np.unique(parts.types):
             rows = np.flatnonzero(parts.types == receiver)
             observed = fit.expression[parts.cells[rows]].toarray().astype(np.float64)
-            without = model.residual(parts.query[rows])
+            # without covariates all receivers of a type share one query
+            without = model.residual(parts.query[rows if fit.covariates.shape[1] else rows[:1]])
             sums[receiver].add(
                 fit.folds.block[parts.cells[rows]],
                 observed - model.means[receiver],
@@ -188,19 +189,24 @@ class _Sums:
     def add(
         self, blocks: np.ndarray, residual: np.ndarray, without: np.ndarray, shifts: np.ndarray, output: np.ndarray
     ) -> None:
-        """Add receivers: residual about the type's mean (n x G), prediction without neighbours about it (n x G)."""
+        """Add receivers: residual about the type's mean (n x G), prediction without neighbours about it (n or 1 x G).
+
+        Products of single receivers are float32, as the predictions are; so are sums over a block's share of a chunk.
+        """
         present, position = np.unique(blocks, return_inverse=True)
-        gather = sparse.csr_matrix(
-            (np.ones(len(blocks)), (position, np.arange(len(blocks)))), shape=(len(present), len(blocks))
-        )
+        ones, cells = np.ones(len(blocks)), np.arange(len(blocks))
+        gather = sparse.csr_matrix((ones, (position, cells)), shape=(len(present), len(blocks)))
+        rough = gather.astype(np.float32)
         error = residual - without
         self.n[present] += np.bincount(position)
         for place, values in enumerate((residual**2, error, error**2)):
             self.plain[place, present] += gather @ values
+        error = error.astype(np.float32)
         for variant, shift in enumerate(shifts):
-            added = (shift @ output.T).astype(np.float64)
-            for place, values in enumerate((added, error * added, added**2)):
-                self.by_variant[place, variant, present] += gather @ values
+            added = shift @ output.T
+            self.by_variant[0, variant, present] += (gather @ shift) @ output.T
+            self.by_variant[1, variant, present] += rough @ (error * added)
+            self.by_variant[2, variant, present] += rough @ np.square(added, out=added)
 
     def finish(
         self, receiver: int, stratum_of_block: np.ndarray, varies: np.ndarray, variants: Variants

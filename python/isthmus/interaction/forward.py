@@ -62,9 +62,7 @@ class FoldModel:
 
     def normalise(self, inner: np.ndarray) -> np.ndarray:
         """LayerNorm over the last axis, ``(..., d)``."""
-        centred = inner - inner.mean(axis=-1, keepdims=True)
-        variance = np.square(centred).mean(axis=-1, keepdims=True)
-        return np.asarray(centred / np.sqrt(variance + self.norm_eps) * self.norm_weight + self.norm_bias)
+        return _layer_norm(np.array(inner), self.norm_weight, self.norm_bias, self.norm_eps)
 
     def residual(self, inner: np.ndarray) -> np.ndarray:
         """``(..., n_genes)``: W LayerNorm(inner), the prediction minus the type's mean."""
@@ -203,9 +201,18 @@ def _res_net_mlp(w: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarr
     hidden = np.maximum(x @ w[f"{name}.hidden_weight"] + w[f"{name}.hidden_bias"], 0)
     skip = w.get(f"{name}.skip")
     inner = (x if skip is None else x @ skip) + hidden @ w[f"{name}.out_weight"] + w[f"{name}.out_bias"]
-    inner -= inner.mean(axis=-1, keepdims=True)
-    inner /= np.sqrt(np.square(inner).mean(axis=-1, keepdims=True) + NORM_EPS)
-    return np.asarray(inner * w[f"{name}.norm_weight"] + w[f"{name}.norm_bias"])
+    return _layer_norm(inner, w[f"{name}.norm_weight"], w[f"{name}.norm_bias"], NORM_EPS)
+
+
+def _layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
+    """LayerNorm over the last axis, in place: sums as products, which are several times as quick as reductions."""
+    width = x.shape[-1]
+    x -= (x @ np.full((width, 1), 1 / width, dtype=x.dtype)).reshape(*x.shape[:-1], 1)
+    variance = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(width)
+    x /= np.sqrt(variance + x.dtype.type(eps))
+    x *= weight
+    x += bias
+    return x
 
 
 class _Network:

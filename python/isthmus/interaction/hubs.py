@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,11 +67,13 @@ def communication_hubs(
     else:
         tell(f"`min_attention`: no cell gives {min_attention:g} or more of its attention to neighbours.")
     types = np.array(fit.types, dtype=object)
+    sender = types[by_sender.argmax(axis=1)]
+    sender[total == 0] = None
     values = {
         "cell": np.array(fit.cells, dtype=object),
         "receiver": types[fit.type_codes],
         "head": np.full(fit.n_cells, "all", dtype=object),
-        "sender": np.where(total > 0, types[by_sender.argmax(axis=1)], None),
+        "sender": sender,
         "attention": total,
         "hub": hub,
     }
@@ -93,13 +96,12 @@ def _cluster(shares: np.ndarray, n_hubs: int, generator: np.random.Generator) ->
     k = min(n_hubs, len(different))
     best, labels = np.inf, np.zeros(len(shares), dtype=np.int64)
     for _ in range(_STARTS if k > 1 else 0):
-        centres = _spread(shares, k, generator)
-        found, member = kmeans2(shares, centres, minit="matrix", missing="raise") if len(centres) == k else (None, None)
-        if found is None:
-            continue
-        inertia = float(((shares - found[member]) ** 2).sum())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a cluster that loses all its cells keeps its centre
+            centres, member = kmeans2(shares, _spread(shares, k, generator), minit="matrix")
+        inertia = float(((shares - centres[member]) ** 2).sum())
         if inertia < best:
-            best, labels = inertia, member
+            best, labels = inertia, np.asarray(member)
     _, labels = np.unique(labels, return_inverse=True)
     rank = np.empty(labels.max() + 1, dtype=np.int64)
     rank[np.argsort(-np.bincount(labels), kind="stable")] = np.arange(labels.max() + 1)

@@ -104,7 +104,11 @@ def differential_expression(
             if mode == "vanilla"
             else comparison.change(first, second, float(delta), float(fdr_target))
         )
-        named: dict[str, Any] = {"gene": fit.gene_names, "group1": [one] * fit.n_genes, "group2": [other or "rest"] * fit.n_genes}
+        named: dict[str, Any] = {
+            "gene": fit.gene_names,
+            "group1": [one] * fit.n_genes,
+            "group2": [other or "rest"] * fit.n_genes,
+        }
         columns = schema.SCAR_VANILLA if mode == "vanilla" else schema.SCAR_CHANGE
         parts.append(schema.frame(columns, named | found))
     return pd.concat(parts, ignore_index=True)

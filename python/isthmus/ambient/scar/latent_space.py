@@ -16,6 +16,7 @@ from isthmus.errors import InputError
 
 if TYPE_CHECKING:
     from isthmus.ambient.result import AmbientFit
+    from isthmus.ambient.scar.model import Posterior
 
 
 def latent(fit: AmbientFit, *, variance: bool = False, n_samples: int = 1_000, seed: int = 0) -> pd.DataFrame:
@@ -84,8 +85,12 @@ def aggregated_posterior(fit: AmbientFit, *, group: Any = None) -> pd.DataFrame:
     """
     posterior = posterior_of(fit)
     chosen = np.arange(fit.n_cells) if group is None else np.flatnonzero(mask_of(fit, group))
-    part = posterior.of(chosen)
-    columns: dict[str, Any] = {"cell": fit.cell_names[chosen], "weight": np.full(len(chosen), 1 / max(len(chosen), 1))}
+    return component_table(posterior.of(chosen), fit.cell_names[chosen])
+
+
+def component_table(part: Posterior, cells: np.ndarray) -> pd.DataFrame:
+    """One row per cell: cell, weight, mean_z1, ..., sd_z1, ...."""
+    columns: dict[str, Any] = {"cell": cells, "weight": np.full(len(cells), 1 / max(len(cells), 1))}
     columns |= {f"mean_z{i + 1}": column.astype(float) for i, column in enumerate(part.mean.T)}
     columns |= {f"sd_z{i + 1}": np.sqrt(column.astype(float)) for i, column in enumerate(part.variance.T)}
     return pd.DataFrame(columns)

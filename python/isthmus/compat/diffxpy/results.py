@@ -101,7 +101,8 @@ class Tested:
         """Log2 fold changes against -log10 p-values."""
         from isthmus.plotting import volcano
 
-        table = pd.DataFrame(self._columns()).rename(columns={"qval": "padj"}).assign(contrast="")
+        table = pd.DataFrame(self._columns()).rename(columns={"qval": "padj"})
+        table = table.assign(contrast="", estimate_penalized=np.nan)
         return volcano(table, fdr=alpha, ax=ax)
 
 
