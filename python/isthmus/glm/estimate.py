@@ -36,6 +36,8 @@ class Job:
     size_factors: np.ndarray
     offset: np.ndarray
     gene_offset: np.ndarray | None
+    weights: np.ndarray | None = None  # (n_cells, n_genes)
+    cell_weights: np.ndarray | None = None  # (n_cells,) where they are those of all genes
 
     @property
     def x(self) -> np.ndarray:
@@ -51,6 +53,12 @@ class Job:
     def predictor_offset(self) -> np.ndarray:
         """The part of log mu without a parameter, shared by all genes."""
         return np.log(self.size_factors) + self.offset + self.mean[0].matrix @ self.mean[1].particular
+
+    @property
+    def df_resid(self) -> int:
+        """Cells with a positive weight (in some gene) minus free parameters of the mean."""
+        n = self.counts.n_cells if self.weights is None else int((self.weights > 0).any(axis=1).sum())
+        return n - int(self.x.shape[1])
 
     @property
     def zeta_offset(self) -> np.ndarray:
@@ -87,6 +95,7 @@ def estimate(
                 z,
                 offset,
                 gene_offset=None if job.gene_offset is None else job.gene_offset[:, first:last],
+                weights=None if job.weights is None else job.weights[:, first:last],
                 start_mean=None if a0 is None else a0[:, first:last],
                 start_dispersion=None if b0 is None else b0[:, first:last],
                 genes=(first, last),
@@ -111,12 +120,12 @@ def _adjusted(job: Job, ml: GeneFits, settings: dict[str, Any], n_threads: int) 
     """Cox-Reid dispersions from maximum-likelihood ones; drawn towards a trend in a second round. Adds the trend to the
     settings."""
     model = Model(job.x, job.z, job.predictor_offset, job.zeta_offset, has_dispersion=True)
-    evidence = Evidence(job.counts, job.gene_offset)
+    evidence = Evidence(job.counts, job.gene_offset, job.weights)
     means = mean_counts(job.counts.matrix, job.size_factors)
     own = adjusted_profile(model, evidence, ml, means, settings, n_threads=n_threads)
     if settings["dispersion"] == "cox_reid":
         return own
-    trend = fit_trend(own.mean_alpha, means, job.counts.n_cells - job.x.shape[1])
+    trend = fit_trend(own.mean_alpha, means, job.df_resid)
     settings["trend"] = asdict(trend)
     scale = model.z[0, 0]
     center = np.log(trend.at(np.where(means > 0, means, 1.0)) / np.exp(model.zeta_offset[0])) / scale
@@ -142,19 +151,20 @@ def _fit_moments(
     """Means by Poisson, dispersions by moments at those means, means again at those dispersions."""
     matrix = job.counts.matrix
     nothing = np.empty((len(x), 0))
-    poisson = kernel.fit_genes(matrix, x, nothing, offset, gene_offset=job.gene_offset, start_mean=a0, **options)
+    own: dict[str, Any] = {"gene_offset": job.gene_offset, "weights": job.weights}
+    poisson = kernel.fit_genes(matrix, x, nothing, offset, start_mean=a0, **own, **options)
     means = np.nan_to_num(poisson.mean_coef)
-    b, limit = start.moment_dispersion(matrix, x, z, offset, zeta_offset, job.gene_offset, means)
+    b, limit = start.moment_dispersion(matrix, x, z, offset, zeta_offset, means, **own)
     fits = kernel.fit_genes(
         matrix,
         x,
         z,
         offset,
         dispersion_offset=zeta_offset if zeta_offset.any() else None,
-        gene_offset=job.gene_offset,
         start_mean=means,
         start_dispersion=b,
         fix_dispersion=True,
+        **own,
         **options,
     )
     return _at_poisson_limit(fits, poisson, limit & (fits.code != kernel.ALL_ZERO))

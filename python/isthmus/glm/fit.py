@@ -24,6 +24,7 @@ from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
 from isthmus.glm.source import Source
 from isthmus.glm.threads import check_whole, read_threads
+from isthmus.glm.weights import check_identified, for_all_genes, read_weights
 from isthmus.messages import tell
 from isthmus.progress import Progress
 
@@ -47,6 +48,7 @@ def fit_glm(
     dispersion_constraints: Any = None,
     size_factors: Any = "auto",
     offset: Any = None,
+    weights: Any = None,
     noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
     cell_data: pd.DataFrame | None = None,
@@ -87,6 +89,11 @@ def fit_glm(
     offset
         Natural log, added to log mu: one value per cell, a column name, or one per cell and gene. A Series or DataFrame
         is matched by the names of cells and genes.
+    weights
+        How much each count says: its log-likelihood is multiplied by it, so that a cell of weight 2 counts as two and
+        one of weight 0 not at all. At least 0; one value per cell, a column name, or one per cell and gene (such as
+        zinbwave's for zero inflation). Parameters whose cells all have weight 0 in a gene have no estimate there
+        (status "separated"). The means of the tables, size factors and residuals do not use them.
     noise_model
         "nb" (also "negative_binomial") or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
@@ -152,6 +159,7 @@ def fit_glm(
         dispersion_constraints,
         size_factors,
         offset,
+        weights,
         noise_model,
         columns,
     )
@@ -162,6 +170,8 @@ def fit_glm(
         "max_iter": int(max_iter),
         "tol": float(tol),
         "gene_offset": job.gene_offset is not None,
+        "weights": None if job.weights is None else "cells" if job.cell_weights is not None else "observations",
+        "zero_weights": job.weights is not None and bool((job.weights <= 0).any()),
         "nested": nested_terms(job.mean[0], counts.cell_data),
         "kernel": kernel.kernel_name(),
         "versions": _versions(),
@@ -186,6 +196,7 @@ def _read_job(
     dispersion_constraints: Any,
     size_factors: Any,
     offset: Any,
+    weights: Any,
     noise_model: str,
     columns: dict[str, Any],
 ) -> Job:
@@ -200,10 +211,24 @@ def _read_job(
         z = read_design(dispersion_design, counts, counts.cell_data, argument="dispersion_design", **columns)
         dispersion = resolve_constraints(z, dispersion_constraints, argument="dispersion_constraints")
     own_offset, gene_offset = read_offset(offset, counts)
-    job = Job(counts, mean, dispersion, read_size_factors(size_factors, counts), own_offset, gene_offset)
-    if counts.n_cells <= job.x.shape[1]:
+    cell_weights, gene_weights = read_weights(weights, counts)
+    job = Job(
+        counts,
+        mean,
+        dispersion,
+        read_size_factors(size_factors, counts),
+        own_offset,
+        gene_offset,
+        for_all_genes(cell_weights, counts.n_genes) if gene_weights is None else gene_weights,
+        cell_weights,
+    )
+    if cell_weights is not None:
+        check_identified(job.x, cell_weights, "design")
+        check_identified(job.z, cell_weights, "dispersion_design")
+    if job.df_resid <= 0:
+        what = "cells" if weights is None else "cells with a positive weight"
         msg = (
-            f"`design` must have fewer free parameters than there are cells ({counts.n_cells}); it has "
+            f"`design` must have fewer free parameters than there are {what} ({job.df_resid + job.x.shape[1]}); it has "
             f"{job.x.shape[1]}. Use a smaller design."
         )
         raise InputError(msg)
@@ -242,7 +267,7 @@ def _versions() -> dict[str, str]:
 
 
 def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
-    left = job.counts.n_cells - job.x.shape[1]
+    left = job.df_resid
     if settings["dispersion"] == "ml" and left < _FEW_DF:
         tell(
             f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too '
@@ -258,7 +283,14 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
 def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
     means = mean_counts(job.counts.matrix, job.size_factors)
     separations = find_separation(
-        job.counts.matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, _raw_means(job.counts.matrix)
+        job.counts.matrix,
+        job.x,
+        job.z,
+        job.predictor_offset,
+        job.zeta_offset,
+        fits,
+        _raw_means(job.counts.matrix),
+        job.weights,
     )
     if settings["dispersion"] in ("moments", "trend"):  # no maximum of a likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
@@ -284,6 +316,7 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         gradient=fits.gradient,
         separations=tuple(separations),
         settings=settings,
+        weights=job.cell_weights,
     )
 
 
