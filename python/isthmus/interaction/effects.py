@@ -38,7 +38,10 @@ def neighbor_effects(
 
     It asks whether the sender's part of the model tells something about the receivers, not whether the sender acts on
     them. Where B acts, a type whose cells stand where B's do not tells where B is, and so has an effect, too
-    (composition): read the largest effects first.
+    (composition): read the largest effects first. Values that are shares of a cell's counts bring composition of
+    another kind: where some genes rise, the shares of all others fall, and small effects of one sign in many genes are
+    just that (in `simulate_interactions`' default tissue by about a quarter). Size factors that the response does
+    not move (control genes, the cell's area) take them away.
 
     Parameters
     ----------

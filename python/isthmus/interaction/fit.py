@@ -107,7 +107,7 @@ def fit_interactions(
     lr
         Learning rate of Adam.
     accelerator
-        "auto", "cpu" or "gpu" (CUDA).
+        "auto", "cpu" or "gpu" (CUDA; written for it, but so far run on the CPU only).
     seed
         Same seed, same numbers, whatever the number of threads (a CPU fit uses one). Global generators stay as they
         were.

@@ -156,7 +156,7 @@ def _head_shifts(fit: InteractionFit, fold: int, cells: np.ndarray) -> np.ndarra
     place[cells] = np.arange(len(cells))
     out = np.zeros((fit.n_heads, len(cells), model.output.shape[1]))
     for parts in forward.fold_parts(fit, fold, cells):
-        alone = np.moveaxis(parts.heads.sum(axis=2), 1, 0)
+        alone = np.stack([parts.of_head(head) for head in range(fit.n_heads)])
         out[:, place[parts.cells]] = model.normalise(parts.query + alone) - model.normalise(parts.query)
     types = fit.type_codes[cells]
     for kind in np.unique(types):
