@@ -64,11 +64,11 @@ def main() -> None:
     with step("Who moves which markers of whom?"):
         effects = isthmus.neighbor_effects(fit)
     genes = effects[effects["gene"].notna() & (effects["padj"] < 0.05)]
-    top = genes.sort_values("effect", key=abs, ascending=False)[["sender", "receiver", "gene", "effect", "padj"]].head(8)
-    print(top.to_string(index=False, float_format="{:.3g}".format))
+    top = genes.sort_values("effect", key=abs, ascending=False).head(8)
+    print(top[["sender", "receiver", "gene", "effect", "padj"]].to_string(index=False, float_format="{:.3g}".format))
     own = effects.query("gene == 'ASMA' and sender == 'ASMA+' and receiver != 'ASMA+'")
     more = ((own["effect"] > 0) & (own["padj"] < 0.05)).sum()
-    print(f"Next to ASMA+ cells, {more} of {len(own)} other types show more ASMA: the stain of a neighbour spills over.")
+    print(f"Next to ASMA+ cells, {more} of {len(own)} other types show more ASMA: a neighbour's stain spills over.")
 
     with step("Writing tables and plots"):
         tables = {

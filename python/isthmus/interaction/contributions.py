@@ -10,7 +10,7 @@ import numpy as np
 from isthmus import schema
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
-from isthmus.interaction import forward
+from isthmus.interaction import checks, forward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,7 @@ def contributions(
     >>> contributions(fit, sender="a", gene="gene2").shape
     (60, 9)
     """
+    checks.check_fit(fit)
     senders = _senders(fit, sender)
     column = None if gene is None else _gene(fit, gene)
     values = np.full((len(senders), fit.n_cells), np.nan)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isthmus import schema, seeds
-from isthmus.interaction import significance
+from isthmus.interaction import checks, significance
 from isthmus.interaction.ablations import BlockMoments, block_moments
 from isthmus.interaction.heads import STABLE, head_stability
 from isthmus.interaction.nulls import untested
@@ -89,6 +89,7 @@ def explained_variance(
     >>> explained_variance(fit, null="none").query("head == 'none'").shape
     (3, 9)
     """
+    checks.check_fit(fit)
     significance.check_choice(by, ("receiver", "gene"), "by")
     significance.check_choice(null, significance.NULLS, "null")
     by_gene = by == "gene"

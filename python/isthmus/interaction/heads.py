@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from isthmus import schema
-from isthmus.interaction import forward
+from isthmus.interaction import checks, forward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ def head_table(fit: InteractionFit) -> pd.DataFrame:
         head, fold, fold_head (which of the fold's own heads it is), stability (mean correlation with the heads of the
         same label in the other folds; NaN for one fold). A head's stability is the mean of its rows.
     """
+    checks.check_fit(fit)
     orders, stability = _matched(fit)
     n_folds, n_heads = orders.shape
     values = {

@@ -162,9 +162,16 @@ def recovery(fit: Any, truth: AnnData | pd.DataFrame, *, fdr: float = 0.05) -> p
     Raises
     ------
     InputError
-        `truth` holds none.
+        `truth` holds none, or other cell types than the fit; `fit` is none.
     """
+    from isthmus.interaction.checks import check_fit
+
+    check_fit(fit)
     planted = _truth(truth)
+    unknown = sorted({*planted["receiver"], *planted["sender"]} - {*fit.types})
+    if unknown:
+        msg = f"`truth` must name cell types of the fit ({', '.join(map(repr, fit.types))}); got {unknown}."
+        raise InputError(msg)
     effects = fit.table("neighbor_effects")
     pairs = effects[effects["gene"].isna()]
     rows = []
