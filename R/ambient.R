@@ -80,10 +80,10 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' @param labels Clusters of the cells: the name of a column, or a value per cell.
 #'   `NULL`: found.
 #' @param n_clusters Number of clusters to find. `"auto"` splits as long as a valley parts
-#'   the halves, and on to 12 where there are 25 cells for each: types may be cut, as
-#'   too few clusters cost more than too many. A cell that is unlike its cluster loses
-#'   native counts, so cells that vary without clear types may be corrected for the
-#'   worse; `labels` are better.
+#'   the halves, and on to 12 where both halves keep a level of rho (15 cells, 20 anchor
+#'   genes, no more ambient counts than the whole): types may be cut, as too few
+#'   clusters cost more than too many. `labels` are better: a cell that is unlike its
+#'   cluster loses native counts.
 #' @param markers A named list: for each set of cells that share them (a level of
 #'   `labels`, or any name) the genes that only these cells express. Their counts
 #'   in the other cells fix the level of rho.
@@ -103,6 +103,13 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' / a over genes with at least 20 expected ambient counts, unless `markers` or
 #' `rho` say it. `rho_se` contains that uncertainty; cells of a cluster with too few
 #' such genes have the flag `level_unidentified` and no standard error.
+#'
+#' The rule takes it that every cluster lacks some genes of the ambient profile. Cells
+#' between two types are corrected well among others (root mean square error 0.33 to
+#' 0.43 of the uncorrected, in simulations with one to three other types). A sample
+#' that is nothing but one continuum of two types has no gene that a cell lacks: rho
+#' came out at 0.33 to 0.37 where 0.12 was true, and the error rose to 1.5 to 1.9 times
+#' the uncorrected. `labels` do not help there, a known `rho` does (0.5 to 0.6).
 #' @return A fit of class `isthmus_ambient`: plain R, so [saveRDS()] can have it. Its
 #'   elements `denoised` (whole numbers, a seeded binomial draw from the posterior)
 #'   and `denoised_mean` (the posterior mean) are `dgCMatrix`es, genes x cells. The

@@ -125,3 +125,24 @@ def test_one_version_number() -> None:
     heading = (ROOT / "NEWS.md").read_text(encoding="utf-8").splitlines()[0]
     assert (isthmus.__version__, heading) == (VERSION, f"# isthmus {VERSION}")
     assert "\nversion =" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def help_pages() -> dict[str, set[str]]:
+    """The topics of each help page of R that is not internal."""
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "man").glob("*.Rd")}
+    public = {name: text for name, text in pages.items() if "\\keyword{internal}" not in text}
+    return {name: set(re.findall(r"^\\alias\{(.+)\}$", text, re.MULTILINE)) for name, text in public.items()}
+
+
+def test_the_reference_index_of_the_site_lists_every_help_page_once() -> None:
+    text = (ROOT / "_pkgdown.yml").read_text(encoding="utf-8")
+    assert "\ndestination: _site\n" in text
+    listed = re.findall(r"^  - (\S+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(help_pages())
+
+
+def test_every_export_of_r_has_a_help_page_of_the_index() -> None:
+    namespace = (ROOT / "NAMESPACE").read_text(encoding="utf-8")
+    exports = set(re.findall(r"^export\((.+)\)$", namespace, re.MULTILINE))
+    assert exports <= set().union(*help_pages().values())
+    assert len(exports) > 40
