@@ -31,6 +31,7 @@ demo-python: setup ## the same from Python
 demo-all: setup-deep demo ## every model: the same, factors of a panel, ambient RNA, cell-cell interactions
 	Rscript inst/scripts/demo-factors.R
 	Rscript inst/scripts/demo-interactions.R
+	$(PYTHON) inst/scripts/demo-interactions.py
 	$(PYTHON) inst/scripts/demo-factors.py
 	Rscript inst/scripts/demo-ambient.R
 	$(PYTHON) inst/scripts/demo-ambient.py
