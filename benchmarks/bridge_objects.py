@@ -119,7 +119,7 @@ def main() -> None:
         "",
         f"`python benchmarks/bridge_objects.py`, {datetime.date.today()}; {about}. {len(found)} objects.",
         '"As it was" is `identical()`, "by value" is `all.equal()` of the part in question. The feature came back as',
-        f"it was in {same[0]} objects with isthmus and in {same[1]} with anndata2ri, whose first assay always becomes `X`",
+        f"it was in {same[0]} objects with isthmus and in {same[1]} with anndata2ri, whose first assay becomes `X`",
         "(not counted here). zellkonverter 1.15.4 was measured earlier, with reticulate 1.41.",
         "",
         "| object | isthmus | anndata2ri | zellkonverter |",
