@@ -8,14 +8,15 @@
 #' @param fit A fit of [remove_ambient()].
 #' @param cells The counts of the fit, passed again.
 #' @param markers A named list of gene names, such as `list(B = c("CD79A", "MS4A1"))`.
-#'   A set belongs to the cluster of its name, else to the one with the most of it. For
-#'   `sensitivity`: as in the fit, where they fixed its level.
+#'   A set belongs to the cluster of its name, else to every cluster whose native profile
+#'   has more of it than the ambient profile, and to the one with the most in any case.
+#'   For `sensitivity`: as in the fit, where they fixed its level.
 #' @param n Number of fits: more give steadier standard deviations.
 #' @param seed Seed of the profiles drawn.
 #' @param rho As in the fit, where it fixed its level.
 #' @param assay Name or number of the assay, for the experiments.
-#' @return Data.frames. `marker_exclusivity`: `set`, `cluster`, `n_genes`, `observed`
-#'   and `denoised`, the share of the set's counts that lies in other clusters, from 0
+#' @return Data.frames. `marker_exclusivity`: `set`, `cluster` (several are joined by
+#'   `", "`), `n_genes`, `observed` and `denoised`, the share of the set's counts that lies in other clusters, from 0
 #'   (exclusive) to 1. `sensitivity`: one row per cell with `cell`, `rho`, `rho_sd`,
 #'   `removed`, `removed_sd`.
 #' @section Python:

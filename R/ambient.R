@@ -79,9 +79,11 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #' @param batch As in [ambient_profile()]: a profile for each batch.
 #' @param labels Clusters of the cells: the name of a column, or a value per cell.
 #'   `NULL`: found.
-#' @param n_clusters Number of clusters to find; `"auto"` chooses. Too few cost more
-#'   than too many: a cell that is unlike its cluster loses native counts. With few or
-#'   varied cells give `labels`, or about a cluster per 25 cells (at most 12).
+#' @param n_clusters Number of clusters to find. `"auto"` splits as long as a valley parts
+#'   the halves, and on to 12 where there are 25 cells for each: types may be cut, as
+#'   too few clusters cost more than too many. A cell that is unlike its cluster loses
+#'   native counts, so cells that vary without clear types may be corrected for the
+#'   worse; `labels` are better.
 #' @param markers A named list: for each set of cells that share them (a level of
 #'   `labels`, or any name) the genes that only these cells express. Their counts
 #'   in the other cells fix the level of rho.
@@ -256,7 +258,10 @@ new_ambient <- function(answer, call = NULL) {
   remember_fit(answer$facts$id, answer$fit)
   facts <- lapply(answer$facts, unwire_vector)
   state <- unwire_state(answer$state)
-  matrices <- lapply(stats::setNames(nm = sparse_parts), genes_by_cells, state)
+  matrices <- lapply(stats::setNames(nm = sparse_parts), function(name) {
+    part <- function(slot) state[[paste0(name, "_", slot)]]
+    genes_by_cells(list(p = part("indptr"), i = part("indices"), x = part("data")), state)
+  })
   kept <- state[!grepl(sprintf("^(%s)_(indptr|indices|data)$", paste(sparse_parts, collapse = "|")), names(state))]
   structure(
     c(list(id = facts$id, state = kept, facts = facts), matrices, list(call = slim_call(call))),
@@ -267,10 +272,9 @@ new_ambient <- function(answer, call = NULL) {
 sparse_parts <- c("denoised", "denoised_mean")
 
 # The CSR of cells x genes has the slots of the dgCMatrix of genes x cells.
-genes_by_cells <- function(name, state) {
-  part <- function(slot) state[[paste0(name, "_", slot)]]
+genes_by_cells <- function(slots, state) {
   Matrix::sparseMatrix(
-    i = as.integer(part("indices")), p = as.integer(part("indptr")), x = as.double(part("data")), index1 = FALSE,
+    i = as.integer(slots$i), p = as.integer(slots$p), x = as.double(slots$x), index1 = FALSE,
     dims = c(length(state$gene_names), length(state$cell_names)), dimnames = list(state$gene_names, state$cell_names)
   )
 }

@@ -7,7 +7,11 @@
 #' Tests and tables use predictions for cells that the model has not seen: the
 #' tissue is cut into spatial blocks, the blocks are gathered into folds, and each
 #' cell is predicted by a model that trained on neither it nor its block, nor on
-#' any cell with a held-out neighbour.
+#' a guard band around the cells held out: any cell with a held-out neighbour, and
+#' any cell of the same sample within two reaches of a held-out cell (reach: median
+#' distance to the farthest neighbour), because smooth patterns in space tell of
+#' what lies beside them. The second part is narrowed where it would take more than
+#' half of the cells. `summary()` shows the share of cells that the band takes.
 #'
 #' Values should be normalised (`assay = "logcounts"`): with raw counts depth and
 #' the genes with the largest counts decide, and a message says so.

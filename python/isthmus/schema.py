@@ -277,7 +277,7 @@ AMBIENT_LEVELS = {
 
 MARKER_EXCLUSIVITY = {
     "set": Column("str", "", "name of the marker set"),
-    "cluster": Column("str", "", "cluster that the set belongs to"),
+    "cluster": Column("str", "", "cluster that the set belongs to; several are joined by ', '"),
     "n_genes": Column("int32", "", "genes in the set"),
     "observed": Column("float64", "", "share of the set's counts that lies in other clusters", "no counts"),
     "denoised": Column("float64", "", "the same share of `denoised_mean`", "no counts"),

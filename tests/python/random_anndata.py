@@ -68,7 +68,7 @@ def unstructured(draw, depth: int = 0):
         "float": lambda: draw(st.floats(allow_nan=False)),
         "text": lambda: draw(st.text("ab\u00e9 ", max_size=3)),
         "none": lambda: None,
-        "array": lambda: np.arange(draw(st.integers(0, 3)), dtype=draw(st.sampled_from(NUMBERS))),
+        "array": lambda: np.arange(draw(st.integers(0, 3))).astype(draw(st.sampled_from(NUMBERS))),
         "texts": lambda: np.array(draw(st.lists(st.text("ab", max_size=2), max_size=3)), dtype=object),
         "list": lambda: draw(st.lists(st.integers(0, 9), max_size=3)),
         "sparse": lambda: sparse.csr_matrix(np.eye(draw(st.integers(1, 3)))),

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from isthmus.ambient.clusters import find_clusters
+import isthmus
+from isthmus.ambient.clusters import _components, _lloyd, _split, find_clusters
 from isthmus.ambient.em import TOL, Mixture, em_step, log_likelihood, maximise, normalised
 from isthmus.ambient.level import anchor_level
 from isthmus.ambient.share import Shares, estimate_shares, overdispersion, shrunken
@@ -133,17 +134,45 @@ def test_clusters_are_the_types_and_not_the_contamination():
     umi = np.asarray(cells.X.sum(axis=1)).ravel()
     found = find_clusters(cells.X.tocsr(), umi, "auto", 0)
     table = pd.crosstab(found, cells.obs["type"])
-    assert table.shape == (2, 2)
+    # types may be cut (two halves of a type find the same profile), but no cluster mixes them
+    assert table.shape == (12, 2)
     assert table.max(axis=1).sum() >= 0.99 * cells.n_obs
     assert len(np.unique(find_clusters(cells.X.tocsr(), umi, 5, 0))) == 5
     assert set(find_clusters(cells.X.tocsr(), umi, 1, 0)) == {0}
 
 
-def test_one_kind_of_cell_stays_whole():
+def test_one_kind_of_cell_may_be_cut_and_loses_little_by_it():
+    """No valley in it: the further cuts come all the same, and cost a few per cent."""
     rng = np.random.default_rng(0)
-    profile = rng.dirichlet(np.ones(300))
-    x = sparse.csr_matrix(rng.poisson(rng.lognormal(7, 0.5, 500)[:, None] * profile).astype(float))
-    assert set(find_clusters(x, np.asarray(x.sum(axis=1)).ravel(), "auto", 0)) == {0}
+    profile, ambient = rng.dirichlet(np.ones(300)), rng.dirichlet(np.ones(300))
+    native = rng.poisson(rng.lognormal(7, 0.5, 500)[:, None] * profile)
+    x = sparse.csr_matrix(native + rng.poisson(400 * ambient, (500, 300)).astype(float))
+    found = find_clusters(x, np.asarray(x.sum(axis=1)).ravel(), "auto", 0)
+    assert 1 < len(np.unique(found)) <= 12
+    assert np.bincount(found).min() >= 10
+    cut, whole = (isthmus.remove_ambient(x, profile=ambient, n_clusters=n).denoised_mean for n in ("auto", 1))
+    assert cases.rmse(cut, native) <= 1.1 * cases.rmse(whole, native)
+    assert cases.rmse(cut, native) < 0.5 * cases.rmse(x, native)
+
+
+def test_many_similar_types_are_corrected_for_the_better():
+    """Clusters parted by valleys alone mix the types, and a correction with those is worse than none."""
+    rng, n_types, n_genes = np.random.default_rng(0), 12, 600
+    types = rng.lognormal(0, 1.2, n_genes) * np.exp(rng.normal(0, 1, (n_types, n_genes)))
+    types /= types.sum(axis=1, keepdims=True)
+    native = rng.poisson(rng.lognormal(np.log(2_000), 0.4, (240, 1)) * types[np.arange(240) % n_types])
+    ambient = types.mean(axis=0) * np.exp(rng.normal(0, 0.3, n_genes))
+    ambient /= ambient.sum()
+    x = (native + rng.poisson(rng.lognormal(np.log(250), 0.5, (240, 1)) * ambient)).astype(float)
+    scores = _components(sparse.csr_matrix(x), x.sum(axis=1), np.arange(240), 0)
+    coarse = _lloyd(scores, _split(scores))
+    assert len(np.unique(coarse)) < 0.5 * n_types
+    found, mixed = (
+        isthmus.remove_ambient(x, profile=ambient, labels=labels).denoised_mean for labels in (None, coarse.astype(str))
+    )
+    uncorrected = cases.rmse(x, native)
+    assert cases.rmse(mixed, native) > uncorrected
+    assert cases.rmse(found, native) < 0.9 * uncorrected
 
 
 @pytest.mark.parametrize("seed", range(3))

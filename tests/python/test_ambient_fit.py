@@ -167,6 +167,11 @@ def test_markers_fix_the_level(experiment):
         assert list(score.columns) == ["set", "cluster", "n_genes", "observed", "denoised"]
         assert (score["observed"] > 0.02).all()
         assert (score["denoised"] < 0.1 * score["observed"]).all()
+    owners = [names.split(", ") for names in score["cluster"]]  # found clusters: several a type, each of one type
+    assert sorted(name for own in owners for name in own) == sorted(fit.cluster_names)
+    assert min(map(len, owners)) > 1
+    for name, own in zip(score["set"], owners, strict=True):
+        assert (cells.obs["type"][np.isin(fit.clusters, own)] == name).mean() > 0.98
 
 
 def test_rho_as_given(experiment):

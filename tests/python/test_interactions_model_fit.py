@@ -16,8 +16,10 @@ from interaction_cases import QUICK, tissue
 import isthmus
 from isthmus import messages
 from isthmus.errors import InputError, MissingDependencyError
-from isthmus.interaction import InteractionFit, fit_interactions
+from isthmus.interaction import InteractionFit, fit_interactions, train
+from isthmus.interaction.folds import beyond_reach
 from isthmus.interaction.forward import fold_models, held_out_parts
+from isthmus.interaction.neighbors import typical_reach
 from isthmus.interaction.transfer import transfer
 
 
@@ -62,10 +64,33 @@ def test_means_are_those_of_the_cells_outside_the_fold(adata, fit):
 def test_the_guard_bands_share_is_reported(fit):
     for fold in range(3):
         outside = fit.folds.fold != fold
-        training = fit.folds.training(fold, fit.neighbors)
+        untouched = fit.folds.training(fold, fit.neighbors)
+        training = beyond_reach(
+            fit.coordinates, fit.sample_codes, ~outside, untouched, reach=typical_reach(fit.neighbors)
+        )
+        assert training.sum() < untouched.sum()
         assert fit.guard_share[fold] == pytest.approx(1 - training.sum() / outside.sum())
     assert (fit.guard_share > 0).all()
     assert f"{100 * fit.guard_share.mean():.0f} % of the other cells in guard bands" in fit.summary()
+
+
+def test_no_training_cell_has_a_held_out_neighbor_or_lies_near_a_held_out_cell(monkeypatch):
+    trained, train_fold = [], train.train_fold
+
+    def spy(problem, cells, *args):
+        trained.append(cells)
+        return train_fold(problem, cells, *args)
+
+    monkeypatch.setattr(train, "train_fold", spy)
+    fit = fit_interactions(tissue(900, seed=6), **(QUICK | {"max_epochs": 1}))
+    assert len(trained) == 3
+    for fold, cells in enumerate(trained):
+        held_out = fit.folds.fold == fold
+        neighbors = fit.neighbors.index[cells]
+        assert not held_out[neighbors[neighbors >= 0]].any()
+        gaps = np.linalg.norm(fit.coordinates[cells][:, None] - fit.coordinates[held_out][None], axis=2)
+        assert gaps.min() > 2 * typical_reach(fit.neighbors)
+        assert fit.guard_share[fold] == pytest.approx(1 - cells.sum() / (~held_out).sum())
 
 
 def test_one_fold_trains_on_all_cells_and_says_so(adata):

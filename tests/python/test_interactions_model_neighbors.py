@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.errors import InputError
-from isthmus.interaction.folds import make_folds
+from isthmus.interaction.folds import beyond_reach, make_folds
 from isthmus.interaction.neighbors import find_neighbors, typical_gap, typical_reach
 
 
@@ -108,6 +108,24 @@ def test_training_cells_have_no_held_out_neighbor_and_no_other_cell_is_dropped(c
         for i in range(len(places)):
             touches = any(folds.fold[j] == fold for j in found.index[i] if j >= 0)
             assert training[i] == (folds.fold[i] != fold and not touches)
+
+
+def test_the_band_is_two_reaches_wide_within_samples_only():
+    places = np.column_stack([np.tile(np.arange(100.0), 2), np.zeros(200)])
+    samples = np.repeat([0, 1], 100)
+    held_out = (samples == 0) & (places[:, 0] < 10)  # up to x = 9
+    wanted = ~held_out & (places[:, 0] != 50)
+    kept = beyond_reach(places, samples, held_out, wanted, 4.0)
+    np.testing.assert_array_equal(kept, wanted & ((samples == 1) | (places[:, 0] > 17)))
+
+
+def test_the_band_is_narrowed_where_it_would_take_more_than_half_of_the_cells():
+    places = np.column_stack([np.arange(100.0), np.zeros(100)])
+    held_out = places[:, 0] < 20  # up to x = 19; 80 wanted, at least 40 must stay: x > 59
+    kept = beyond_reach(places, np.zeros(100, int), held_out, ~held_out, 22.0)
+    np.testing.assert_array_equal(kept, places[:, 0] > 19 + 1.75 * 22)
+    assert beyond_reach(places, np.zeros(100, int), held_out, ~held_out, 20.0).sum() == 40
+    assert beyond_reach(places, np.zeros(100, int), held_out, ~held_out, 1e6).sum() == 80
 
 
 def test_auto_blocks_are_twenty_or_more_and_longer_than_a_neighborhood():

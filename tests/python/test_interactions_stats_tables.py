@@ -390,11 +390,11 @@ def test_attention_by_distance_is_the_mean_of_the_pairs(fit):
 
 
 def test_length_scales_are_where_attention_meets_the_threshold(fit):
-    """a(d*) = t for the median pair; a higher threshold is reached nearer."""
+    """a(d*) = t for the median pair; a higher threshold is met by fewer pairs."""
     near, far = (length_scales(fit, threshold=t, n_boot=50) for t in (0.2, 0.02))
     assert len(near) == 18
-    known = near["median"].notna()
-    assert (far["median"][known] > near["median"][known]).all()
+    assert (far["n"] >= near["n"]).all()
+    assert far["n"].sum() > near["n"].sum() > 0
     shown = far[far["median"].notna()]
     assert len(shown) > 0
     assert (shown["lower"] <= shown["median"]).all() and (shown["median"] <= shown["upper"]).all()  # noqa: PT018
@@ -404,6 +404,21 @@ def test_length_scales_are_where_attention_meets_the_threshold(fit):
     own = [(curve[name] == row[name]) for name in ("receiver", "sender", "head")]
     curve = curve[own[0] & own[1] & own[2]]
     assert curve["weight"].iloc[0] > curve["weight"].iloc[1]
+
+
+def test_a_higher_threshold_is_reached_nearer_by_the_same_pairs(fit, monkeypatch):
+    """Medians over all pairs need not be in order: a lower threshold also counts pairs that never meet a higher one."""
+    strong = [  # attention of 0.2 or more at distance 0, in every head
+        replace(pairs, **{name: getattr(pairs, name)[chosen] for name in ("excess", "decay", "block")})
+        for pairs in lengths.all_pairs(fit)
+        if (chosen := (pairs.excess >= np.log(0.2 / 0.8)).all(axis=1)).any()
+    ]
+    monkeypatch.setattr(lengths, "all_pairs", lambda _: strong)
+    near, far = (length_scales(fit, threshold=t, n_boot=0) for t in (0.2, 0.02))
+    known = near["median"].notna()
+    assert known.sum() > 0
+    assert (far["n"] == near["n"]).all()
+    assert (far["median"][known] > near["median"][known]).all()
 
 
 def test_length_scale_of_pairs_that_are_alike(fit, monkeypatch):
@@ -433,7 +448,7 @@ def test_weighted_medians(fit):
         counterfactual_attention(fit, [-1.0])
 
 
-def test_hubs_group_cells_by_whom_they_attend_to(fit):
+def test_hubs_group_cells_by_whom_they_attend_to(fit, eight):
     table = communication_hubs(fit, n_hubs=3, min_attention=0.05)
     assert table["cell"].tolist() == list(fit.cells)
     assert table["hub"].isna().equals(table["attention"] < 0.05)
@@ -443,7 +458,8 @@ def test_hubs_group_cells_by_whom_they_attend_to(fit):
     assert sizes.index.tolist() == [f"hub{i + 1}" for i in range(len(sizes))]
     pd.testing.assert_frame_equal(communication_hubs(fit, n_hubs=3, min_attention=0.05), table)
     with collected() as said:
-        assert communication_hubs(fit, min_attention=1.0)["hub"].isna().all()
+        # of a fit that hardly trained: after long training attention may round to 1
+        assert communication_hubs(eight, min_attention=1.0)["hub"].isna().all()
     assert "`min_attention`: no cell gives 1" in said[0]
     for options, message in (
         ({"n_hubs": 0}, "`n_hubs` must be a whole number, 1 or more; got 0"),

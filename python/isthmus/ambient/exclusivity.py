@@ -29,14 +29,17 @@ def marker_exclusivity(fit: AmbientFit, cells: Any, markers: Any, *, layer: str 
     cells
         The counts of the fit, passed again.
     markers
-        ``{set: genes}``. The set belongs to the cluster of its name, else to the one with most of its counts per count.
+        ``{set: genes}``. A set belongs to the cluster of its name, else to every cluster whose native profile holds a
+        larger share of it than the ambient profile does (contamination alone lifts no cluster above that), and to the
+        one with the largest share in any case.
     layer
         AnnData layer with the counts.
 
     Returns
     -------
     DataFrame
-        set, cluster, n_genes, observed, denoised: both shares from 0 (exclusive) to 1; NaN without counts.
+        set, cluster (joined by ", " where there are several), n_genes, observed, denoised: both shares from 0
+        (exclusive) to 1; NaN without counts.
 
     Raises
     ------
@@ -77,11 +80,19 @@ def refuse_other_counts(fit: AmbientFit, counts: Counts) -> None:
 
 
 def _score(fit: AmbientFit, observed: Any, name: str, genes: np.ndarray) -> tuple[str, str, int, float, float]:
-    own = np.flatnonzero(fit.cluster_names == name)
-    k = int(own[0]) if len(own) else int(np.argmax(fit.native[:, genes].sum(axis=1)))
-    inside, shares = fit.cluster == k, []
+    own = _clusters_of(fit, name, genes)
+    inside, shares = np.isin(fit.cluster, own), []
     for matrix in (observed, fit.denoised_mean):
         per_cell = np.asarray(matrix[:, genes].sum(axis=1, dtype=np.float64)).ravel()
         total = float(per_cell.sum())
         shares.append(float(per_cell[~inside].sum()) / total if total else np.nan)
-    return name, str(fit.cluster_names[k]), len(genes), shares[0], shares[1]
+    return name, ", ".join(map(str, fit.cluster_names[own])), len(genes), shares[0], shares[1]
+
+
+def _clusters_of(fit: AmbientFit, name: str, genes: np.ndarray) -> np.ndarray:
+    """Numbers of the clusters that a set belongs to: at least one."""
+    named = np.flatnonzero(fit.cluster_names == name)
+    if len(named):
+        return named
+    share = fit.native[:, genes].sum(axis=1)
+    return np.flatnonzero((share > fit.ambient[:, genes].sum(axis=1).mean()) | (share == share.max()))

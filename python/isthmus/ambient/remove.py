@@ -104,9 +104,9 @@ def remove_ambient(
     labels
         Cell types or clusters: a column name or one label per cell. None: clusters are found.
     n_clusters
-        How many to find; "auto" splits as long as a valley parts the halves. Too few cost more than too many: a cell
-        that is unlike its cluster loses native counts. With few or varied cells give `labels`, or about a cluster per
-        25 cells (at most 12).
+        How many to find; "auto" splits as long as a valley parts the halves, and on to 12 where there are 25 cells for
+        each: types may be cut, as too few clusters cost more than too many. A cell that is unlike its cluster loses
+        native counts, so cells that vary without clear types may be corrected for the worse; `labels` are better.
     markers
         ``{set: genes}``, genes that only one kind of cell expresses. They fix the level: in clusters named like another
         set, or (where no cluster has a set's name) in those with a smaller share of the genes than the ambient profile,

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from isthmus.errors import InputError
 from isthmus.interaction.neighbors import Neighbors, typical_reach
 
 _ENOUGH_BLOCKS = 20  # of a test that flips signs of blocks
+_GUARD = 2.0  # width of the band without training cells around those held out, in reaches of a neighbourhood
 _COMFORTABLE, _SMALLEST = 2.5, 1.0  # side of a block, in reaches of a neighbourhood
 
 
@@ -170,3 +172,25 @@ def _runs(sizes: np.ndarray, n_folds: int) -> np.ndarray:
         best = int(np.argmin(np.abs(total - wanted))) + 1
         cuts.append(min(max(best, cuts[-1] + 1), len(sizes) - (n_folds - number)))
     return np.repeat(np.arange(n_folds), np.diff([*cuts, len(sizes)]))
+
+
+def beyond_reach(
+    plane: np.ndarray, sample_codes: np.ndarray, held_out: np.ndarray, wanted: np.ndarray, reach: float
+) -> np.ndarray:
+    """``(n_cells,)`` bool: `wanted` cells farther than 2 reaches from the held-out cells of their sample.
+
+    A neighbourhood's reach is not enough where expression varies smoothly in space: residuals on either side of a
+    band of 1 reach are still correlated, and tests of held-out cells reject too often
+    (benchmarks/results/interactions_calibration.md). Where 2 reaches leave less than half of the wanted cells, the band
+    is narrowed, by quarters of a reach, to the widest that leaves half.
+    """
+    distance = np.full(len(plane), np.inf)
+    for sample in np.unique(sample_codes[held_out]):
+        held, near = held_out & (sample_codes == sample), wanted & (sample_codes == sample)
+        if near.any():
+            distance[near] = cKDTree(plane[held]).query(plane[near])[0]
+    for width in np.linspace(_GUARD, 0, 9):
+        kept = wanted & (distance > width * reach)
+        if 2 * kept.sum() >= wanted.sum():
+            return kept
+    return wanted

@@ -53,7 +53,7 @@ class InteractionFit:
     history
         ``(n, 4)``: fold (1, 2, ...), epoch, train loss, validation loss.
     guard_share
-        ``(n_folds,)``: share of the cells outside a fold that did not train because a neighbour was held out.
+        ``(n_folds,)``: share of the cells outside a fold that did not train: the guard band around the held-out cells.
     settings
         Everything the fit was asked for, sizes, versions and the fit's id.
     """
