@@ -171,7 +171,7 @@ def _tell_range(report: dict[str, dict[str, float]], *, exclude_cells: bool) -> 
 
 
 def _refuse_batches(of_cells: np.ndarray, of_droplets: np.ndarray) -> None:
-    lacking = sorted(set(of_cells) - set(of_droplets))
+    lacking = sorted(set(pd.unique(of_cells)) - set(pd.unique(of_droplets)))
     if lacking:
         msg = (
             f"`droplets` must hold droplets of every batch of `cells`; got none of {plural(len(lacking), 'batch')} "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 ONE_BATCH = "all"
-_BLOCK = 1 << 17  # stored values looked at in one go: a few MB of temporaries
+_BLOCK = 1 << 15  # stored values looked at in one go: temporaries that stay in the cache
 
 
 def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
@@ -173,8 +173,13 @@ def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
 
     total = np.zeros(matrix.shape[1])
     for block in row_blocks(matrix, _BLOCK):
-        start, stop = matrix.indptr[block.start], matrix.indptr[block.stop]
-        used = np.repeat(rows[block], np.diff(matrix.indptr[block.start : block.stop + 1]))
-        values = matrix.data[start:stop][used]
-        total += np.bincount(matrix.indices[start:stop][used], weights=values, minlength=matrix.shape[1])
+        here = rows[block]
+        if not here.any():
+            continue
+        stored = slice(matrix.indptr[block.start], matrix.indptr[block.stop])
+        column, values = matrix.indices[stored], matrix.data[stored]
+        if not here.all():
+            used = np.repeat(here, np.diff(matrix.indptr[block.start : block.stop + 1]))
+            column, values = column[used], values[used]
+        total += np.bincount(column, weights=values, minlength=matrix.shape[1])
     return total

@@ -77,8 +77,10 @@ def _check_structure(values: Any) -> None:
 
 def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
     """Whether an entry is stored twice. Works on our own wrapper, so the caller's flags stay as they are."""
+    if matrix.has_canonical_format:
+        return False
     if matrix.has_sorted_indices:
-        return not matrix.has_canonical_format
+        return True
     n_columns = matrix.shape[1]
     for rows in row_blocks(matrix):
         start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
@@ -176,9 +178,11 @@ def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
     """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
     total = np.zeros(matrix.shape[0])
     for rows in row_blocks(matrix, _SUMMED):
-        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
-        total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
+        ends = matrix.indptr[rows.start : rows.stop + 1]
+        filled = np.flatnonzero(ends[1:] > ends[:-1])  # reduceat takes a run of no values for one of one value
+        if len(filled):
+            values = matrix.data[ends[0] : ends[-1]].astype(np.float64)
+            total[rows.start + filled] = np.add.reduceat(values, ends[filled] - ends[0])
     return total
 
 

@@ -127,7 +127,11 @@ class Expresses(Asks):
         correlation_type: Literal["spearman", "pearson"] = "spearman",
         silent: bool = True,  # noqa: FBT001, FBT002
     ) -> pd.DataFrame:
-        """Genes x genes; for the binomial and the Poisson the correlation of p, which has no noise of its own."""
+        """Genes x genes; for the binomial and the Poisson the correlation of p, which has no noise of its own.
+
+        A gene whose expression is the same in every draw, such as one that the sparse activation sets to zero in all
+        cells, has no correlation of either type: NaN in its row and column.
+        """
         del silent
         if correlation_type not in ("spearman", "pearson"):
             msg = f"`correlation_type` must be 'spearman' or 'pearson'; got {correlation_type!r}."

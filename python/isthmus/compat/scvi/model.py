@@ -19,6 +19,7 @@ from isthmus.compat.scvi.evidence import Explains
 from isthmus.compat.scvi.expression import Expresses
 from isthmus.compat.scvi.latent_space import Places
 from isthmus.compat.scvi.reading import model_options, read_profile, registered_counts
+from isthmus.compat.scvi.registry import Registers
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 assert rich.pretty
 
 
-class SCAR(Corrects, Expresses, Places, Explains):
+class SCAR(Corrects, Expresses, Places, Explains, Registers):
     """SCAR, with the constructor and the methods of scvi-tools' documentation.
 
     Parameters
@@ -105,8 +106,3 @@ class SCAR(Corrects, Expresses, Places, Explains):
                 "use 'nb', 'zinb' or 'poisson'."
             )
             raise InputError(msg)
-
-    @property
-    def _registry(self) -> dict[str, Any]:
-        """What view_registry and update_setup_method_args of scvi-tools 1.4 look for."""
-        return self.registry_
