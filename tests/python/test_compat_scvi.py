@@ -341,9 +341,7 @@ def test_a_legacy_save_is_converted(model, tmp_path):
     (old / "attr.pkl").write_bytes(pickle.dumps(kept["attr_dict"]))
     SCAR.convert_legacy_save(old, tmp_path / "converted")
     same(SCAR.load(tmp_path / "converted", adata=model.adata, accelerator="cpu"), model)
-    with pytest.raises(
-        InputError, match="`dir_path` must hold the files of scvi-tools before 0.15.*lacks model_params"
-    ):
+    with pytest.raises(InputError, match=r"`dir_path` must hold files of scvi-tools before 0\.15.*lacks model_params"):
         SCAR.convert_legacy_save(tmp_path / "new", tmp_path / "again")
 
 
@@ -404,7 +402,7 @@ def test_fields_are_transferred_to_new_cells(model):
         (lambda m: m.get_normalized_expression(dataloader=[1]), "`dataloader` carries no names of cells and genes"),
         (
             lambda m: m.get_feature_correlation_matrix(correlation_type="tau"),
-            "`correlation_type` must be 'spearman' or",
+            "`correlation_type` must be 'spearman'",
         ),
         (lambda m: m.differential_abundance(sample_key="donor"), "`sample_key` must be a column of obs; got 'donor'"),
         (lambda m: untrained(np.ones(7)), r"`profile` as a vector must have one .*\(120\); got 7\."),
@@ -422,7 +420,5 @@ def test_a_size_factor_is_no_number_of_counts():
     cells = planted().copy()
     cells.obs["size"] = 1.0
     SCAR.setup_anndata(cells, size_factor_key="size")
-    with pytest.raises(
-        InputError, match="`size_factor_key` must hold at least the largest count .*got less in 400 cells"
-    ):
+    with pytest.raises(InputError, match=r"`size_factor_key` must hold at least the largest .*got less in 400 cells"):
         SCAR(cells, "ambient", n_hidden=8, n_latent=2)

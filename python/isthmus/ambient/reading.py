@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, match_rows, read_counts
+from isthmus.data.counts import Counts, match_rows, read_matrix
+from isthmus.data.matrix import check_values, row_blocks
 from isthmus.data.wording import did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.messages import collected, tell
@@ -33,7 +34,13 @@ def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
     if isinstance(data, Counts):
         return whole(lambda: data, argument)
     try:
-        return whole(lambda: read_counts(data, layer=layer if _has_layer(data, layer, argument) else None), argument)
+        with collected() as told:
+            counts = read_matrix(data, layer=layer if _has_layer(data, layer, argument) else None)
+            if check_values(counts.matrix, counts.cell_names, counts.gene_names):
+                _refuse_fractions(counts, argument)
+        for text in told:
+            tell(text)
+        return counts
     except InputError as error:
         msg = str(error).replace("`data`", f"`{argument}`").replace("or pass `gene_names`", f"on `{argument}`")
         raise InputError(msg) from None
@@ -169,8 +176,6 @@ def _one(counts: Counts) -> np.ndarray:
 
 def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     """Sum of each column over the rows marked in `rows`, float64, block by block: no copy of the matrix."""
-    from isthmus.data.matrix import row_blocks
-
     total = np.zeros(matrix.shape[1])
     for block in row_blocks(matrix, _BLOCK):
         here = rows[block]

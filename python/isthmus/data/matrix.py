@@ -122,27 +122,27 @@ def _dense_block(values: Any, rows: slice) -> np.ndarray:
     return _kept_dtype(np.asarray(block))
 
 
-def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
+def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> int:
+    """Refuse what is no count; a message, and their number, for fractional values."""
+    data = matrix.data
+    if len(data) and not (data.min() >= 0 and data.max() < _LARGEST):  # NaN if any value is
+        _refuse_values(matrix, cell_names, gene_names)
     n_fractional, first_fractional = 0, -1
-    for start in range(0, len(matrix.data), _CACHED):
-        block = matrix.data[start : start + _CACHED]
-        low, high = block.min(), block.max()  # NaN if any value is
-        if not (low >= 0 and high < _LARGEST):
-            _refuse_values(matrix, cell_names, gene_names)
-        if block.dtype.kind == "f":
-            fractional = np.floor(block) != block
-            found = int(np.count_nonzero(fractional))
-            if found and not n_fractional:
-                first_fractional = start + int(np.argmax(fractional))
-            n_fractional += found
+    for start in range(0, len(data) if data.dtype.kind == "f" else 0, _CACHED):
+        block = data[start : start + _CACHED]
+        found = len(block) - int(np.count_nonzero(np.floor(block) == block))
+        if found and not n_fractional:
+            first_fractional = start + int(np.argmax(np.floor(block) != block))
+        n_fractional += found
     if n_fractional:
         place = _place(matrix, first_fractional, cell_names, gene_names)
-        share = 100 * n_fractional / len(matrix.data)
+        share = 100 * n_fractional / len(data)
         tell(
-            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in "
+            f"`data` has fractional values ({share:.3g} % of those stored; {data[first_fractional]:.6g} in "
             f"{place}). "
             "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
         )
+    return n_fractional
 
 
 def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:

@@ -38,7 +38,7 @@ class Registers(Asks):
         missing = [name for name in _LEGACY if not (Path(dir_path) / f"{prefix or ''}{name}").exists()]
         if missing:
             msg = (
-                f"`dir_path` must hold the files of scvi-tools before 0.15, {', '.join(_LEGACY)}; got {str(dir_path)!r}, "
+                f"`dir_path` must hold files of scvi-tools before 0.15, {', '.join(_LEGACY)}; got {str(dir_path)!r}, "
                 f"which lacks {', '.join(missing)}. Models of later versions need no conversion: use `load`."
             )
             raise InputError(msg)
