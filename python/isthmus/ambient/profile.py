@@ -192,7 +192,7 @@ def _refuse_nameless(cells: Counts, droplets: Counts) -> None:
 
 
 def _refuse_batches(of_cells: np.ndarray, of_droplets: np.ndarray) -> None:
-    lacking = sorted(set(of_cells) - set(of_droplets))
+    lacking = sorted(set(pd.unique(of_cells)) - set(pd.unique(of_droplets)))
     if lacking:
         msg = (
             f"`droplets` must hold droplets of every batch of `cells`; got none of {plural(len(lacking), 'batch')} "

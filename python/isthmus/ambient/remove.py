@@ -122,7 +122,8 @@ def remove_ambient(
         For "scar": passes over the cells at most; None: 400, fewer beyond 20,000 cells. For "em": steps at most (500),
         taken in cycles of three.
     early_stopping
-        For "scar": a tenth of the cells is held out, and training ends when their loss has stopped falling.
+        For "scar": a tenth of the cells is held out, and training ends when their loss has stopped falling. With fewer
+        than 200 cells none is held out, and training ends with `max_epochs`.
     accelerator
         For "scar": "auto", "cpu", "gpu" or "mps".
     **network_options
