@@ -90,6 +90,18 @@ TEST_GLM = {
     ),
 }
 
+FLAGGED = TEST_GLM | {
+    "max_cooks": Column(
+        "float64",
+        "",
+        "largest Cook's distance among cells that share their row of the design with two others",
+        "no such cells; status all_zero or not_converged",
+    ),
+    "outlier": Column(
+        "bool", "", "one count moves the gene's coefficients far; flag_outliers() then drops the p-value"
+    ),
+}
+
 _BATCH = Column("str", "", 'label of the batch; "all" where there is one')
 _TIME = Column("str", "", "label of the time point; dates as ISO 8601")
 _SERIES = Column("str", "", "name of the series")

@@ -2,6 +2,7 @@
 
 from isthmus.glm import kernel
 from isthmus.glm.constraints import constraint_matrix
+from isthmus.glm.cooks import cooks_distance, flag_outliers
 from isthmus.glm.filtering import expressed_genes, filter_by_mean
 from isthmus.glm.fit import fit_glm
 from isthmus.glm.inference import test_glm
@@ -11,9 +12,11 @@ from isthmus.glm.result import GlmFit
 __all__ = [
     "GlmFit",
     "constraint_matrix",
+    "cooks_distance",
     "expressed_genes",
     "filter_by_mean",
     "fit_glm",
+    "flag_outliers",
     "kernel",
     "pseudobulk",
     "test_glm",
