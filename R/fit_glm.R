@@ -91,8 +91,8 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
   call <- rlang::current_env()
   refuse_na(list(
     size_factors = size_factors, offset = offset, weights = weights, noise_model = noise_model,
-    dispersion = dispersion, assay = assay, init = init, dispersion_init = dispersion_init, chunk_genes = chunk_genes, max_iter = max_iter, tol = tol,
-    dtype = dtype, n_threads = n_threads, progress = progress
+    dispersion = dispersion, assay = assay, init = init, dispersion_init = dispersion_init,
+    chunk_genes = chunk_genes, max_iter = max_iter, tol = tol, dtype = dtype, n_threads = n_threads, progress = progress
   ), call)
   counts <- as_counts(data, assay = assay, call = call)
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)

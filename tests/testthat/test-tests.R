@@ -147,3 +147,23 @@ test_that("outliers are flagged, and lose their p-values", {
   expect_input_error(flag_outliers(test, fit, cutoff = -1), "`cutoff` must be a positive number")
   expect_input_error(cooks_distance(fit, counts + 1), "`data` must hold the counts that were fitted")
 })
+
+test_that("fold changes are drawn towards zero", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ condition + age))
+  test <- test_glm(fit, "conditionB")
+  for (prior in c("cauchy", "normal")) {
+    found <- shrink_glm(fit, "conditionB", prior = prior, scale = 0.1)
+    expect_identical(found$gene, test$gene)
+    expect_equal(found$log2fc_ml, test$log2fc)
+    expect_true(all(abs(found$log2fc) < abs(test$log2fc)))
+    expect_equal(found$log2fc, found$estimate / log(2))
+    wide <- shrink_glm(fit, contrast = c(conditionB = 1), prior = prior, scale = 1000, data = sce)
+    expect_equal(wide$log2fc, test$log2fc, tolerance = 0.01)
+  }
+  expect_input_error(shrink_glm(fit, "conditionB", prior = "apeglm"), "`prior` must be one of cauchy, normal")
+  expect_input_error(shrink_glm(fit, "conditionB", scale = -1), "`scale` must be a positive number")
+  expect_input_error(shrink_glm(fit), "One of `coef`, `factor`, `contrast` and `reduced` must be given")
+  expect_input_error(shrink_glm(fit, "conditionB", data = small_counts() + 1), "`data` must hold the counts")
+})

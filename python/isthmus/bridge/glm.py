@@ -21,7 +21,7 @@ from isthmus.data import design as design_module
 from isthmus.data import formulas
 from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
-from isthmus.glm import cooks, filtering
+from isthmus.glm import cooks, filtering, shrink
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
@@ -306,6 +306,22 @@ def flag_outliers(
     options = {"offset": as_labelled(offset), "weights": as_labelled(weights)}
     found = cooks.flag_outliers(test, fit, data, cutoff=as_number(cutoff), drop=drop, **options)
     return {name: found[name].to_numpy() for name in ("pval", "padj", "max_cooks", "outlier")}
+
+
+@answers
+def shrink_glm(
+    fit: GlmFit,
+    counts: Any,
+    cell_data: Wire | None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Shrunken estimates; the table as columns."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    return as_columns(shrink.shrink_glm(fit, data=data, **options))
 
 
 @answers

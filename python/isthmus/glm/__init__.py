@@ -8,6 +8,7 @@ from isthmus.glm.fit import fit_glm
 from isthmus.glm.inference import test_glm
 from isthmus.glm.pseudobulk import pseudobulk
 from isthmus.glm.result import GlmFit
+from isthmus.glm.shrink import shrink_glm
 
 __all__ = [
     "GlmFit",
@@ -19,5 +20,6 @@ __all__ = [
     "flag_outliers",
     "kernel",
     "pseudobulk",
+    "shrink_glm",
     "test_glm",
 ]
