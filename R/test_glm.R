@@ -5,7 +5,8 @@
 #' the likelihood ratio or the score; p-values are adjusted by Benjamini and
 #' Hochberg over the genes that have one.
 #'
-#' @param fit A fit of [fit_glm()].
+#' @param fit A fit of [fit_glm()]. Of fits `by` level each is tested, and the table
+#'   begins with the level.
 #' @param coef Name of one coefficient, such as `"conditionB"`, constrained ones
 #'   included.
 #' @param factor Name of a term of the formula: all its coefficients at once.
@@ -77,6 +78,9 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
                      lfc_threshold = 0, rest = "mean", data = NULL, assay = "counts", offset = NULL, weights = NULL,
                      n_threads = NULL) {
   call <- rlang::current_env()
+  if (inherits(fit, "isthmus_glm_strata")) {
+    return(test_strata(fit, mget(setdiff(names(formals()), "fit")), parent.frame(), call))
+  }
   check_fit(fit, call)
   refuse_na(list(
     coef = coef, factor = factor, pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method,
@@ -100,7 +104,9 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
 
 check_fit <- function(fit, call) {
   if (!inherits(fit, "isthmus_glm")) {
-    abort_input(sprintf("`fit` must be a fit of fit_glm(); got %s.", class(fit)[[1L]]), call)
+    strata <- inherits(fit, "isthmus_glm_strata")
+    hint <- if (strata) sprintf(" Take one level's, such as fit[[\"%s\"]].", names(fit)[[1L]]) else ""
+    abort_input(sprintf("`fit` must be a fit of fit_glm(); got %s.%s", class(fit)[[1L]], hint), call)
   }
 }
 

@@ -9,9 +9,11 @@ from isthmus.glm.inference import test_glm
 from isthmus.glm.pseudobulk import pseudobulk
 from isthmus.glm.result import GlmFit
 from isthmus.glm.shrink import shrink_glm
+from isthmus.glm.strata import GlmFits
 
 __all__ = [
     "GlmFit",
+    "GlmFits",
     "constraint_matrix",
     "cooks_distance",
     "expressed_genes",

@@ -21,11 +21,12 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import refit
 from isthmus.glm.multiplicity import benjamini_hochberg
-from isthmus.glm.result import GlmFit
 from isthmus.glm.source import Evidence, find_evidence, need_evidence
+from isthmus.glm.strata import check_one_fit
 
 if TYPE_CHECKING:
     from isthmus.glm.refit import Model
+    from isthmus.glm.result import GlmFit
 
 _LEAST_DISPERSION = 0.04
 _REPLICATES = 3  # a group of fewer samples cannot say which of them is the outlier
@@ -66,7 +67,7 @@ def cooks_distance(
     >>> int(cooks_distance(fit, counts).to_numpy().argmax())
     3
     """
-    _check_fit(fit)
+    check_one_fit(fit)
     evidence = need_evidence(fit, find_evidence(fit, data, layer, offset, weights), "Cook's distances")
     parts = [distances for _, distances in _distances(fit, evidence)]
     return pd.DataFrame(np.hstack(parts), index=fit.cell_names, columns=fit.gene_names)
@@ -121,7 +122,7 @@ def flag_outliers(
     >>> flag_outliers(test, fit, counts)[["outlier", "pval"]].values.tolist()
     [[True, nan]]
     """
-    _check_fit(fit)
+    check_one_fit(fit)
     blocks = _check_test(test, fit)
     evidence = need_evidence(fit, find_evidence(fit, data, layer, offset, weights), "Cook's distances")
     largest, outlier = _outliers(fit, evidence, _check_cutoff(cutoff, fit))
@@ -136,12 +137,6 @@ def flag_outliers(
 
 # ---- reading
 # -----------------------------------------------------------------------------------------------------------
-
-
-def _check_fit(fit: Any) -> None:
-    if not isinstance(fit, GlmFit):
-        msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
-        raise InputError(msg)
 
 
 def _check_test(test: Any, fit: GlmFit) -> int:

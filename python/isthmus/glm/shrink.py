@@ -28,11 +28,12 @@ from isthmus.glm import refit
 from isthmus.glm.hypothesis import Hypothesis, read_hypothesis
 from isthmus.glm.inference import test_glm
 from isthmus.glm.posterior import Penalty, posterior_modes
-from isthmus.glm.result import GlmFit
 from isthmus.glm.source import find_evidence, need_evidence
+from isthmus.glm.strata import check_one_fit
 from isthmus.glm.trend import Trend, fit_trend, has_trend
 
 if TYPE_CHECKING:
+    from isthmus.glm.result import GlmFit
     from isthmus.glm.source import Evidence
 
 _PRIORS = ("cauchy", "normal")
@@ -93,9 +94,7 @@ def shrink_glm(
     >>> bool((shrunken["log2fc"].abs() <= shrunken["log2fc_ml"].abs() + 1e-6).mean() > 0.9)
     True
     """
-    if not isinstance(fit, GlmFit):
-        msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
-        raise InputError(msg)
+    check_one_fit(fit)
     if prior not in _PRIORS:
         msg = f"`prior` must be one of {', '.join(_PRIORS)}; got {prior!r}."
         raise InputError(msg)
