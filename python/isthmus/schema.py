@@ -118,6 +118,18 @@ SHRUNKEN = {
     "status": Column("str", "", "as in the genes table, decided for this contrast"),
 }
 
+CURVES = {
+    "gene": _GENE,
+    "min": Column(
+        "float64", "counts", "lowest expected count along the covariate, at size factor 1", "no finite curve"
+    ),
+    "max": Column("float64", "counts", "highest expected count along the covariate", "no finite curve"),
+    "argmin": Column("float64", "as the covariate", "where the curve is lowest", "no finite curve"),
+    "argmax": Column("float64", "as the covariate", "where the curve is highest", "no finite curve"),
+    "log2fc": Column("float64", "log2", "log2 of max / min", "no finite curve"),
+    "status": _STATUS,
+}
+
 _BATCH = Column("str", "", 'label of the batch; "all" where there is one')
 _TIME = Column("str", "", "label of the time point; dates as ISO 8601")
 _SERIES = Column("str", "", "name of the series")

@@ -167,3 +167,40 @@ test_that("fold changes are drawn towards zero", {
   expect_input_error(shrink_glm(fit), "One of `coef`, `factor`, `contrast` and `reduced` must be given")
   expect_input_error(shrink_glm(fit, "conditionB", data = small_counts() + 1), "`data` must hold the counts")
 })
+
+test_that("groups are compared without a model", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  labels <- rep(c("a", "b"), 20)
+  values <- log1p(counts)
+  for (groups in list(labels, factor(labels), "batch2")) {
+    sce <- small_sce(cells = cbind(small_cells(), batch2 = labels))
+    found <- compare_groups(sce, groups, size_factors = NULL)
+    expect_s3_class(found, "isthmus_test")
+    expected <- apply(values, 1, function(y) stats::t.test(y[labels == "b"], y[labels == "a"])$p.value)
+    expect_equal(found$pval, unname(expected))
+    expect_identical(found$contrast[1], "b - a")
+  }
+  ranks <- compare_groups(counts, labels, test = "rank", transform = "none", size_factors = NULL)
+  expected <- apply(counts, 1, function(y) {
+    stats::wilcox.test(y[labels == "b"], y[labels == "a"], exact = FALSE)$p.value
+  })
+  expect_equal(ranks$pval, unname(expected))
+  expect_input_error(compare_groups(counts, labels, test = "t"), "`test` must be one of welch, rank")
+  expect_input_error(compare_groups(sce, "grop"), "there is no column 'grop'")
+  expect_input_error(compare_groups(counts, c(NA, labels[-1])), "`groups` must not be missing")
+})
+
+test_that("curves have their extremes", {
+  skip_if_no_engine()
+  age <- seq(0, 10, length.out = 200)
+  counts <- rbind(rise = round(exp(1 + age / 4)), peak = round(exp(4 - (age - 6)^2 / 10)))
+  cells <- data.frame(age = age)
+  fit <- suppressMessages(fit_glm(counts, ~ splines::ns(age, 4), cell_data = cells, size_factors = NULL))
+  found <- curve_extremes(fit, "age")
+  expect_identical(found$gene, c("rise", "peak"))
+  expect_equal(found$argmax, c(10, 6), tolerance = 0.1)
+  expect_equal(found$max, exp(c(3.5, 4)), tolerance = 0.1)
+  expect_equal(found$log2fc, log2(found$max / found$min))
+  expect_input_error(curve_extremes(fit, "ag"), "`covariate` must be a column of the fit's formula \\('age'\\)")
+})

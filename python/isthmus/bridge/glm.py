@@ -21,7 +21,7 @@ from isthmus.data import design as design_module
 from isthmus.data import formulas
 from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
-from isthmus.glm import cooks, filtering, shrink
+from isthmus.glm import cooks, curves, filtering, group_tests, shrink
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
@@ -306,6 +306,29 @@ def flag_outliers(
     options = {"offset": as_labelled(offset), "weights": as_labelled(weights)}
     found = cooks.flag_outliers(test, fit, data, cutoff=as_number(cutoff), drop=drop, **options)
     return {name: found[name].to_numpy() for name in ("pval", "padj", "max_cooks", "outlier")}
+
+
+@answers
+def compare_groups(
+    counts: Any,
+    cell_data: Wire | None,
+    groups: Any,
+    *,
+    layer: str | None = None,
+    gene_names: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Tests without a model; the table as columns."""
+    read = counts_of_r(counts, cell_data, gene_names, layer)
+    labels = read_column(groups) if isinstance(groups, Mapping) else groups
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    return as_columns(group_tests.compare_groups(read, labels, **options))
+
+
+@answers
+def curve_extremes(fit: GlmFit, covariate: str) -> dict[str, Any]:
+    """Extremes of fitted curves; the table as columns."""
+    return as_columns(curves.curve_extremes(fit, covariate))
 
 
 @answers

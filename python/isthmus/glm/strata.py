@@ -185,49 +185,53 @@ def cells_of(counts: Counts, cells: np.ndarray) -> Counts:
 
 
 def _read_labels(by: Any, counts: Counts) -> tuple[str, np.ndarray, list[str]]:
+    """`read_labels` of a column that tables can gain."""
+    name, labels, levels = read_labels(by, counts, argument="by")
+    if any(name in table for table in _TABLES):
+        msg = f"`by` must not have the name of a column of the tables; got '{name}'. Rename the column."
+        raise InputError(msg)
+    return name, labels, levels
+
+
+def read_labels(by: Any, counts: Counts, *, argument: str) -> tuple[str, np.ndarray, list[str]]:
     """Name of the column, label of each cell, and the levels in their order."""
-    name = by if isinstance(by, str) else _UNNAMED
     if isinstance(by, str):
         known = [] if counts.cell_data is None else [str(column) for column in counts.cell_data.columns]
         if by not in known:
-            hint = did_you_mean(by, known)
-            msg = f"`by` must be a column of the cells' data or one label per cell; there is no column '{by}'. {hint}"
+            msg = (
+                f"`{argument}` must be a column of the cells' data or one label per cell; there is no column '{by}'. "
+                f"{did_you_mean(by, known)}"
+            )
             raise InputError(msg)
         assert counts.cell_data is not None
         values = counts.cell_data[by].reset_index(drop=True)
     else:
-        values = pd.Series(_of_cells(by, counts, np.arange(counts.n_cells), "by")).reset_index(drop=True)
-        if values.ndim != 1 or len(values) != counts.n_cells:
-            msg = (
-                f"`by` must be a column of the cells' data or one label per cell ({counts.n_cells}); got {len(values)}."
-            )
-            raise InputError(msg)
-    if any(name in table for table in _TABLES):
-        msg = f"`by` must not have the name of a column of the tables; got '{name}'. Rename the column."
-        raise InputError(msg)
+        values = pd.Series(_rows_of(by, counts, np.arange(counts.n_cells), argument)).reset_index(drop=True)
     missing = values.isna().to_numpy()
     if missing.any():
-        msg = f"`by` must not be missing; got missing values in {cells_where(missing, counts.cell_names)}."
+        msg = f"`{argument}` must not be missing; got missing values in {cells_where(missing, counts.cell_names)}."
         raise InputError(msg)
     if isinstance(values.dtype, pd.CategoricalDtype):
         levels = [str(level) for level in values.cat.remove_unused_categories().cat.categories]
     else:
         levels = [str(level) for level in sorted(values.unique())]
-    return name, values.astype(str).to_numpy(dtype=object), levels
+    return by if isinstance(by, str) else _UNNAMED, values.astype(str).to_numpy(dtype=object), levels
 
 
 def _of_cells(value: Any, counts: Counts, cells: np.ndarray, argument: str) -> Any:
     """What an argument says of some cells: rows of frames and arrays; words, formulas and None as they are."""
-    if argument not in (*_PER_CELL, "by", "replicate", "reduced") or value is None or isinstance(value, str):
+    if argument not in (*_PER_CELL, "replicate", "reduced") or value is None or isinstance(value, str):
         return value
+    return _rows_of(value, counts, cells, argument)
+
+
+def _rows_of(value: Any, counts: Counts, cells: np.ndarray, argument: str) -> Any:
     if isinstance(value, (pd.Series, pd.DataFrame)):
         _check_rows(len(value), counts, argument)
         order = np.arange(len(value))[cell_order(value.index, counts.cell_names, argument=argument)]
         return value.iloc[order[cells]]
     values = value if hasattr(value, "shape") else np.asarray(value)
-    if values.ndim == 0:
-        return value
-    _check_rows(values.shape[0], counts, argument)
+    _check_rows(values.shape[0] if values.ndim else 1, counts, argument)
     return values.iloc[cells] if hasattr(values, "iloc") else values[cells]
 
 
