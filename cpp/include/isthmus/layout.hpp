@@ -100,7 +100,8 @@ struct CellLayout {
     std::vector<int> stratum_start, level_of_stratum, stratum_of_level, position, cell, any_cell_of_stratum;
     DesignLayout mean, dispersion;
     Aligned<double> offset, exposure;
-    std::vector<double> stratum_exposure;
+    std::vector<double> stratum_exposure, stratum_square, stratum_least;
+    std::vector<int> stratum_cells;
 
     int n_strata() const { return static_cast<int>(stratum_start.size()) - 1; }
 };
@@ -170,10 +171,19 @@ inline void place_offset(const double* offset, CellLayout& out) {
         out.offset[i] = out.cell[i] < 0 ? min_eta : offset[out.cell[i]];
         out.exposure[i] = out.cell[i] < 0 ? 0.0 : std::exp(out.offset[i]);
     }
-    out.stratum_exposure.assign(static_cast<std::size_t>(out.n_strata()), 0.0);
+    const std::size_t strata = static_cast<std::size_t>(out.n_strata());
+    out.stratum_exposure.assign(strata, 0.0);
+    out.stratum_square.assign(strata, 0.0);
+    out.stratum_least.assign(strata, 1e300);
+    out.stratum_cells.assign(strata, 0);
     for (int s = 0; s < out.n_strata(); ++s)
-        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i)
+        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i) {
+            if (out.cell[i] < 0) continue;
             out.stratum_exposure[s] += out.exposure[i];
+            out.stratum_square[s] += out.exposure[i] * out.exposure[i];
+            out.stratum_least[s] = std::min(out.stratum_least[s], out.exposure[i]);
+            ++out.stratum_cells[s];
+        }
 }
 
 // Strata with the same row of the dispersion design share a level, and so the tails of their counts.
@@ -285,6 +295,9 @@ inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, 
     p.offset = cells.offset.data();
     p.exposure = cells.exposure.data();
     p.stratum_exposure = cells.stratum_exposure.data();
+    p.stratum_square = cells.stratum_square.data();
+    p.stratum_least = cells.stratum_least.data();
+    p.stratum_cells = cells.stratum_cells.data();
     p.n_levels = cells.n_levels;
     p.level_of_stratum = cells.level_of_stratum.data();
     p.stratum_of_level = cells.stratum_of_level.data();

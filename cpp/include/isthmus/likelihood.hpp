@@ -13,7 +13,7 @@
 // with counts then add their share, so a zero costs no logarithm of its own and never meets a Gamma function.
 #pragma once
 
-#include "gene.hpp"
+#include "node_sums.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
 
@@ -344,6 +344,25 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
     s.hz[0] = s.log_part - mean_v + s.cross[0];
 }
 
+// The same from nodes in place of cells.
+static inline void node_stratum(const Problem& p, const Gene& g, int stratum, const double* theta, double alpha,
+                                StratumSums& s, Summary* summary) {
+    const double scale = exp1(smaller(row_product(p.mean, stratum, theta), max_eta));
+    const NodeSums n = node_sums(p, g, stratum, scale, alpha);
+    s.ge[0] = n.ge;
+    s.he[0] = n.he;
+    s.cross[0] = n.cross;
+    s.log_part = n.log_part;
+    s.y_log_v = n.y_log_v;
+    s.gz[0] = n.log_less - n.y_shrunk;
+    s.hz[0] = n.log_less + n.cross;
+    if (!summary) return;
+    s.ee[0] = n.weight_mu;
+    s.mean_total = scale * p.stratum_exposure[stratum];
+    s.mean_square = scale * scale * p.stratum_square[stratum];
+    summary->min_mean = smaller(summary->min_mean, scale * p.stratum_least[stratum]);
+}
+
 // alpha of the cells at [first, first + n) where it differs within the stratum.
 static inline void cell_dispersions(const Problem& p, int first, int n, double base, const double* b, double* alpha) {
     const StratifiedDesign& z = p.dispersion;
@@ -415,12 +434,6 @@ static inline double excess(double alpha, const StratumSums& s) {
     return s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0;
 }
 
-static inline int real_cells(const Problem& p, int stratum) {
-    int n = 0;
-    for (int i = p.stratum_start[stratum]; i < p.stratum_start[stratum + 1]; ++i) n += p.cell_of_position[i] >= 0;
-    return n;
-}
-
 // Evaluate at theta = (a, b). `poisson`: alpha = 0 everywhere, and the dispersion's derivatives are zero.
 static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const double* theta, bool poisson,
                             Derivatives& out, Summary* summary = nullptr) {
@@ -436,7 +449,9 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
     for (int s = 0; s < p.n_strata; ++s) {
         clear(w.sums, k, m);
         const double alpha = poisson || varying ? 0.0 : clamped_dispersion(p, s, theta + f);
-        if (varying)
+        if (p.nodes.n)
+            node_stratum(p, g, s, theta, alpha, w.sums, summary);
+        else if (varying)
             varying_stratum(p, g, w, s, theta, w.sums, summary);
         else
             constant_stratum(p, g, w, s, theta, alpha, w.sums, summary);
@@ -448,7 +463,7 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
             scatter_square(p.mean, s, w.sums.ee, summary->expected, f);
             summary->max_excess =
                 larger(summary->max_excess, excess(varying ? summary->max_dispersion : alpha, w.sums));
-            if (!varying) note_dispersion(alpha, real_cells(p, s), *summary);
+            if (!varying) note_dispersion(alpha, p.stratum_cells[s], *summary);
         }
         if (poisson) continue;
         scatter_vector(p.dispersion, s, w.sums.gz, out.gradient + f);
@@ -468,6 +483,11 @@ struct PoissonScore {
 static inline double add_excess(const Problem& p, const Gene& g, Workspace& w, const double* a, int stratum,
                                 double& square) {
     const double base = row_product(p.mean, stratum, a);
+    if (p.nodes.n) {
+        const double rate = exp1(smaller(base, max_eta));
+        square += rate * rate * p.stratum_square[stratum];
+        return node_excess(g, stratum, rate);
+    }
     double out = 0;
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {

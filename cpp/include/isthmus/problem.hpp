@@ -34,6 +34,14 @@ struct StratifiedDesign {
     const double* fixed_cell;    // (n_padded) ... or null; the same where it differs within strata
 };
 
+// Points of exposure that stand for the cells of each stratum (nodes.hpp); n = 0: there are none.
+struct Nodes {
+    int n;
+    const double* exposure;  // (n_strata, n) descending within a stratum
+    const double* weight;    // (n_strata, n) sums of `basis` over cells
+    const double* basis;     // (n_padded, n) Lagrange polynomials at each cell's exposure
+};
+
 struct Problem {
     int n_cells;
     int n_padded;
@@ -44,6 +52,10 @@ struct Problem {
     const double* offset;            // (n_padded) natural log; padding holds `min_eta`
     const double* exposure;          // (n_padded) exp(offset); padding holds 0
     const double* stratum_exposure;  // (n_strata) sum of exposure
+    const double* stratum_square;    // (n_strata) sum of its square
+    const double* stratum_least;     // (n_strata) smallest exposure of a cell
+    const int* stratum_cells;        // (n_strata) cells without padding
+    Nodes nodes;
     int n_levels;                    // distinct rows of the dispersion design (used when it has no continuous column)
     const int* level_of_stratum;     // (n_strata)
     const int* stratum_of_level;     // (n_levels) one stratum that shows the level's row

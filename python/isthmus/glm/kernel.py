@@ -163,6 +163,7 @@ def fit_genes(
         tol=tol,
         n_threads=n_threads,
         kernel=name,
+        use_nodes=os.environ.get("ISTHMUS_NODES", "1") != "0",
         progress=progress,
     )
     return _gene_fits(found, x.shape[1])
