@@ -35,10 +35,17 @@ static inline void read_node_totals(const Problem& p, Gene& g) {
         const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
         double* total = g.node_total + s * n;
         switch (n) {
-            case 16: add_to_nodes<16 / lanes>(g, p.nodes.basis, n, first, last, total); break;
-            case 24: add_to_nodes<24 / lanes>(g, p.nodes.basis, n, first, last, total); break;
-            case 32: add_to_nodes<32 / lanes>(g, p.nodes.basis, n, first, last, total); break;
-            default: add_to_nodes<40 / lanes>(g, p.nodes.basis, n, first, last, total);
+            case 16:
+                add_to_nodes<16 / lanes>(g, p.nodes.basis, n, first, last, total);
+                break;
+            case 24:
+                add_to_nodes<24 / lanes>(g, p.nodes.basis, n, first, last, total);
+                break;
+            case 32:
+                add_to_nodes<32 / lanes>(g, p.nodes.basis, n, first, last, total);
+                break;
+            default:
+                add_to_nodes<40 / lanes>(g, p.nodes.basis, n, first, last, total);
         }
         double pairs = 0, exposed = 0;
         for (int k = first; k < last; ++k) {

@@ -56,9 +56,9 @@ struct Problem {
     const double* stratum_least;     // (n_strata) smallest exposure of a cell
     const int* stratum_cells;        // (n_strata) cells without padding
     Nodes nodes;
-    int n_levels;                    // distinct rows of the dispersion design (used when it has no continuous column)
-    const int* level_of_stratum;     // (n_strata)
-    const int* stratum_of_level;     // (n_levels) one stratum that shows the level's row
+    int n_levels;                 // distinct rows of the dispersion design (used when it has no continuous column)
+    const int* level_of_stratum;  // (n_strata)
+    const int* stratum_of_level;  // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
     const std::int64_t* gene_start;  // (n_genes + 1)
     const std::int32_t* position;
