@@ -56,8 +56,8 @@ static inline void read_counts(const Problem& p, int gene, Gene& g) {
     int s = 0;
     g.stratum_nonzero[0] = 0;
     for (int k = 0; k < g.n_nonzero; ++k) {
-        g.y[k] = p.count32 ? static_cast<double>(p.count32[first + k]) : p.count64[first + k];
-        g.position[k] = p.position[first + k];
+        g.y[k] = p.entry ? static_cast<double>(p.entry[first + k].count) : p.count64[first + k];
+        g.position[k] = p.entry ? p.entry[first + k].position : p.position[first + k];
         while (g.position[k] >= p.stratum_start[s + 1]) g.stratum_nonzero[++s] = k;
     }
     while (s < p.n_strata) g.stratum_nonzero[++s] = g.n_nonzero;
@@ -173,10 +173,10 @@ static inline void read_tail(const Problem& p, const Gene& g, int level, double*
 
 // Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
 static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
-    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 20 + 3 * static_cast<std::int64_t>(p.n_levels);
+    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 21 + 3 * static_cast<std::int64_t>(p.n_levels);
     return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
                 8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
-                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + s * (p.nodes.n + 2)) +
+                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (s + lane_count) * (p.nodes.n + 2)) +
            static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
 }
 

@@ -140,6 +140,40 @@ static inline void add_weighted_square(const double* w, const double* columns, s
     }
 }
 
+// Both of these at once for one or two continuous columns, whose sums stay in registers: g += sum a x, h += sum b x x'.
+template <int columns>
+static inline void add_both(const double* a, const double* b, const double* x, std::int64_t stride, int n, double* g,
+                            double* h) {
+    constexpr int width = 1 + columns;
+    Native first[width] = {}, second[width * width] = {};
+    for (int i = 0; i < n; i += native_lanes) {
+        Native row[width];
+        const Native ai = load_native(a + i), bi = load_native(b + i);
+        first[0] += ai;
+        second[0] += bi;
+        for (int c = 0; c < columns; ++c) {
+            row[c] = load_native(x + c * stride + i);
+            first[c + 1] += ai * row[c];
+            const Native weighted = bi * row[c];
+            second[(c + 1) * width] += weighted;
+            for (int d = 0; d <= c; ++d) second[(c + 1) * width + d + 1] += weighted * row[d];
+        }
+    }
+    const Native zero{};
+    for (int i = 0; i < width; ++i) {
+        g[i] += sum(Pack{first[i], zero});
+        for (int j = 0; j <= i; ++j) h[i * width + j] += sum(Pack{second[i * width + j], zero});
+    }
+}
+
+static inline void add_gradient_and_curvature(const double* a, const double* b, const double* x, std::int64_t stride,
+                                              int n_columns, int n, double* work, double* g, double* h) {
+    if (n_columns == 1) return add_both<1>(a, b, x, stride, n, g, h);
+    if (n_columns == 2) return add_both<2>(a, b, x, stride, n, g, h);
+    add_weighted(a, x, stride, n_columns, n, g);
+    add_weighted_square(b, x, stride, n_columns, n, work, h);
+}
+
 // ---- cells of a block
 // ------------------------------------------------------------------------------------------------
 
@@ -160,9 +194,14 @@ static inline void fitted_means(const Problem& p, const Gene& g, int first, int 
         for (int i = 0; i < n; i += pack_lanes) store(mu + i, scale * load(g.exposure + first + i));
         return;
     }
-    for (int i = 0; i < n; i += pack_lanes) store(mu + i, load(g.offset + first + i) + base);
-    add_columns(p.mean, p.n_padded, first, n, coef, mu);
-    for (int i = 0; i < n; i += pack_lanes) store(mu + i, exp_pack(at_most(load(mu + i), max_eta)));
+    const StratifiedDesign& d = p.mean;
+    for (int i = 0; i < n; i += pack_lanes) {
+        Pack eta = load(g.offset + first + i) + base;
+        for (int c = 0; c < d.n_continuous; ++c)
+            eta += coef[d.continuous_column[c]] *
+                   load(d.continuous + static_cast<std::int64_t>(c) * p.n_padded + first + i);
+        store(mu + i, exp_pack(at_most(eta, max_eta)));
+    }
 }
 
 // sum log(1 + t) by multiplying eight factors before one logarithm; t <= exp(80), so the product stays finite.
@@ -333,8 +372,8 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
         fitted_means(p, g, first, n, base, theta, w.block.mu);
         zero_part(w.block, n, alpha, s);
         k = add_counts(p, g, w.block, first, first + n, k, false, s, y_v);
-        add_weighted(w.block.ge, d.continuous + first, p.n_padded, d.n_continuous, n, s.ge);
-        add_weighted_square(w.block.he, d.continuous + first, p.n_padded, d.n_continuous, n, w.block.work, s.he);
+        add_gradient_and_curvature(w.block.ge, w.block.he, d.continuous + first, p.n_padded, d.n_continuous, n,
+                                   w.block.work, s.ge, s.he);
         if (summary) add_expected(p, w.block, first, n, s, *summary);
     }
     // c = he + ge - y v, summed; and the sums of d zeta and -d2 zeta that need no pass of their own.

@@ -16,37 +16,50 @@ struct NodeSums {
     double weight_mu;  // sum mu v
 };
 
-// Sums of counts over the Lagrange polynomials of their cells: K totals a stratum.
-template <int packs>
-static inline void add_to_nodes(const Gene& g, const double* basis, int n, int first, int last, double* total) {
-    Pack sums[packs] = {};
-    for (int k = first; k < last; ++k) {
-        const double* row = basis + static_cast<std::int64_t>(g.position[k]) * n;
-        const Pack y = all(g.y[k]);
-        for (int j = 0; j < packs; ++j) sums[j] += y * load(row + j * pack_lanes);
+constexpr int side_by_side = 2;  // packs of counts whose recurrences run together: one hides the latency of the other
+
+// Sums of y T_m over some counts of a stratum, m = 0 .. n - 1, one for each lane: they are added up later.
+static inline void add_polynomials(const double* place, const double* y, int n, double* sums) {
+    const Pack xa = load(place), xb = load(place + pack_lanes), ya = load(y), yb = load(y + pack_lanes);
+    const Pack twice_a = xa + xa, twice_b = xb + xb;
+    // The recurrence is linear: it may run on y T_m itself.
+    Pack a = ya, b = yb, before_a = ya * xa, before_b = yb * xb;  // T_{-1} = T_1 = x
+    for (int m = 0; m < n; ++m) {
+        store(sums + m * pack_lanes, load(sums + m * pack_lanes) + (a + b));
+        const Pack next_a = twice_a * a - before_a, next_b = twice_b * b - before_b;
+        before_a = a;
+        before_b = b;
+        a = next_a;
+        b = next_b;
     }
-    for (int j = 0; j < packs; ++j) store(total + j * pack_lanes, sums[j]);
 }
 
-static inline void read_node_totals(const Problem& p, Gene& g) {
-    constexpr int lanes = pack_lanes;
+// The gene's totals at the nodes of a stratum, from its counts [first, last).
+static inline void add_to_nodes(const Problem& p, const Gene& g, int first, int last, double* sums, double* total) {
+    constexpr int step = side_by_side * pack_lanes;
     const int n = p.nodes.n;
+    alignas(64) double place[step], y[step];
+    for (int m = 0; m < n * pack_lanes; ++m) sums[m] = 0;
+    for (int k = first; k < last; k += step) {
+        for (int i = 0; i < step; ++i) {
+            const bool inside = k + i < last;
+            place[i] = inside ? p.nodes.place[g.position[k + i]] : 0.0;
+            y[i] = inside ? g.y[k + i] : 0.0;
+        }
+        add_polynomials(place, y, n, sums);
+    }
+    for (int m = 0; m < n; ++m) sums[m] = sum(load(sums + m * pack_lanes));
+    for (int k = 0; k < n; k += pack_lanes) {
+        Pack out{};
+        for (int m = 0; m < n; ++m) out += sums[m] * load(p.nodes.polynomial + m * n + k);
+        store(total + k, out);
+    }
+}
+
+static inline void read_node_totals(const Problem& p, Gene& g, double* sums) {
     for (int s = 0; s < p.n_strata; ++s) {
         const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
-        double* total = g.node_total + s * n;
-        switch (n) {
-            case 16:
-                add_to_nodes<16 / lanes>(g, p.nodes.basis, n, first, last, total);
-                break;
-            case 24:
-                add_to_nodes<24 / lanes>(g, p.nodes.basis, n, first, last, total);
-                break;
-            case 32:
-                add_to_nodes<32 / lanes>(g, p.nodes.basis, n, first, last, total);
-                break;
-            default:
-                add_to_nodes<40 / lanes>(g, p.nodes.basis, n, first, last, total);
-        }
+        add_to_nodes(p, g, first, last, sums, g.node_total + s * p.nodes.n);
         double pairs = 0, exposed = 0;
         for (int k = first; k < last; ++k) {
             pairs += g.y[k] * (g.y[k] - 1);
@@ -110,7 +123,7 @@ static inline void prepare_nodes(const Problem& p, Gene& g, Arena& arena) {
     g.node_total = arena.take<double>(static_cast<std::int64_t>(p.n_strata) * p.nodes.n);
     g.stratum_pairs = arena.take<double>(p.n_strata);
     g.stratum_exposed = arena.take<double>(p.n_strata);
-    read_node_totals(p, g);
+    read_node_totals(p, g, arena.take<double>(p.nodes.n * pack_lanes));
     bool whole = p.dispersion.n_columns > 0;
     for (int r = 0; whole && r < p.n_levels; ++r) whole = g.level[r].n_fractional == 0;
     double factorials = whole ? 0 : log_factorials(g);

@@ -7,7 +7,8 @@
 //
 //     sum_i w_i h(c + u_i)  ~  sum_k W_k h(c + U_k),     W_k = sum_i w_i l_k(u_i),     l_k the Lagrange polynomials,
 //
-// with W_k computed once: for w = 1 (every cell) once a problem, for w = y (the counts) once a gene.
+// with W_k computed once: for w = 1 (every cell) once a problem, for w = y (the counts) once a gene. As l_k(x) = (1 + 2
+// sum_{m=1}^{K-1} T_m(x_k) T_m(x)) / K, the W_k follow from the sums of w T_m over cells, which a recurrence makes.
 //
 // The error is bounded before anything is computed. h is log(1 + e^z) / alpha, mu / (1 + e^z) or a derivative, with z =
 // log alpha + c + u: analytic while |Im z| < pi. In the Bernstein ellipse rho around the interval [m - b, m + b], whose
@@ -33,9 +34,9 @@ constexpr double worthwhile_cells = 4;  // cells a node, on average
 struct NodeLayout {
     int n = 0;  // 0: every cell for itself
     double error = 0;
-    Aligned<double> exposure, weight, basis;
+    Aligned<double> exposure, weight, place, polynomial;
 
-    Nodes view() const { return {n, exposure.data(), weight.data(), basis.data()}; }
+    Nodes view() const { return {n, exposure.data(), weight.data(), place.data(), polynomial.data()}; }
 };
 
 // The smallest bound over ellipses. `half_width` of the interval of log exposures; `mean` is the mean of e^(u - m).
@@ -71,40 +72,36 @@ inline ExposureRange exposure_range(const CellLayout& cells, int stratum) {
     return {middle, (high - low) / 2, total / n * std::exp(-middle)};
 }
 
-// The Lagrange polynomials of the Chebyshev points at x in [-1, 1], in barycentric form.
-inline void lagrange(double x, int n, const double* point, const double* factor, double* out) {
-    double total = 0;
-    for (int k = 0; k < n; ++k) {
-        const double away = x - point[k];
-        if (std::fabs(away) < 1e-15) {
-            std::fill(out, out + n, 0.0);
-            out[k] = 1;
-            return;
-        }
-        total += out[k] = factor[k] / away;
-    }
-    for (int k = 0; k < n; ++k) out[k] /= total;
+inline void place_polynomials(NodeLayout& out) {
+    constexpr double pi = 3.14159265358979323846;
+    out.polynomial = Aligned<double>(static_cast<std::size_t>(out.n * out.n));
+    for (int m = 0; m < out.n; ++m)
+        for (int k = 0; k < out.n; ++k)
+            out.polynomial[m * out.n + k] = (m ? 2.0 : 1.0) / out.n * std::cos(m * (2 * k + 1) * pi / (2 * out.n));
 }
 
 inline void place_nodes(const CellLayout& cells, int stratum, const ExposureRange& range, NodeLayout& out) {
     constexpr double pi = 3.14159265358979323846;
-    double point[most_nodes], factor[most_nodes];
-    for (int k = 0; k < out.n; ++k) {
-        const double angle = (2 * k + 1) * pi / (2 * out.n);
-        point[k] = std::cos(angle);
-        factor[k] = (k % 2 ? -1 : 1) * std::sin(angle);
-        out.exposure[stratum * out.n + k] = std::exp(range.middle + range.half_width * point[k]);
-        out.weight[stratum * out.n + k] = 0;
-    }
+    double sums[most_nodes] = {};
     for (int i = cells.stratum_start[stratum]; i < cells.stratum_start[stratum + 1]; ++i) {
-        double* basis = out.basis.data() + static_cast<std::size_t>(i) * out.n;
-        if (cells.cell[i] < 0) {
-            std::fill(basis, basis + out.n, 0.0);
-            continue;
+        const bool alone = cells.cell[i] < 0 || range.half_width < 1e-12;
+        const double x = alone ? 0.0 : (cells.offset[i] - range.middle) / range.half_width;
+        out.place[i] = std::min(std::max(x, -1.0), 1.0);
+        if (cells.cell[i] < 0) continue;
+        double before = out.place[i], now = 1;  // T_{-1} = T_1 = x
+        for (int m = 0; m < out.n; ++m) {
+            sums[m] += now;
+            const double next = 2 * out.place[i] * now - before;
+            before = now;
+            now = next;
         }
-        const double x = range.half_width < 1e-12 ? point[0] : (cells.offset[i] - range.middle) / range.half_width;
-        lagrange(x, out.n, point, factor, basis);
-        for (int k = 0; k < out.n; ++k) out.weight[stratum * out.n + k] += basis[k];
+    }
+    for (int k = 0; k < out.n; ++k) {
+        const double point = std::cos((2 * k + 1) * pi / (2 * out.n));
+        double weight = 0;
+        for (int m = 0; m < out.n; ++m) weight += out.polynomial[m * out.n + k] * sums[m];
+        out.exposure[stratum * out.n + k] = std::exp(range.middle + range.half_width * point);
+        out.weight[stratum * out.n + k] = weight;
     }
 }
 
@@ -131,7 +128,8 @@ inline NodeLayout lay_out_nodes(const CellLayout& cells) {
     const std::size_t n = static_cast<std::size_t>(out.n), strata = static_cast<std::size_t>(cells.n_strata());
     out.exposure = Aligned<double>(n * strata);
     out.weight = Aligned<double>(n * strata);
-    out.basis = Aligned<double>(n * static_cast<std::size_t>(cells.n_padded));
+    out.place = Aligned<double>(static_cast<std::size_t>(cells.n_padded));
+    place_polynomials(out);
     for (int s = 0; s < cells.n_strata(); ++s) place_nodes(cells, s, range[static_cast<std::size_t>(s)], out);
     return out;
 }

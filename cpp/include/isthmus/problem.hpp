@@ -38,8 +38,16 @@ struct StratifiedDesign {
 struct Nodes {
     int n;
     const double* exposure;  // (n_strata, n) descending within a stratum
-    const double* weight;    // (n_strata, n) sums of `basis` over cells
-    const double* basis;     // (n_padded, n) Lagrange polynomials at each cell's exposure
+    const double* weight;    // (n_strata, n) how many cells each stands for
+    const double* place;     // (n_padded) log exposure of a cell within its stratum's range, from -1 to 1
+    const double*
+        polynomial;  // (n, n) row m: the Chebyshev polynomial T_m at the n points, times 2 / n (1 / n for m = 0)
+};
+
+// A count that a float holds exactly, with its cell's place. Side by side: laying them out writes to one place a count.
+struct CountEntry {
+    std::int32_t position;
+    float count;
 };
 
 struct Problem {
@@ -61,8 +69,8 @@ struct Problem {
     const int* stratum_of_level;  // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
     const std::int64_t* gene_start;  // (n_genes + 1)
+    const CountEntry* entry;         // one of the two is set: this, or `position` and `count64`
     const std::int32_t* position;
-    const float* count32;  // one of the two is set
     const double* count64;
     int n_genes;
     // an offset for every cell and gene, in the caller's cell order; null where there is none
