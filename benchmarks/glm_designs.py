@@ -150,15 +150,16 @@ def report(rows: list[tuple[str, str, int, dict]], runs: int) -> str:
     lines = []
     for size, design, bar, found in rows:
         ratios = f"{min(found['ratios']):.0f} to {max(found['ratios']):.0f}"
+        short = f"{found['shortfall']:.0e}"
         lines.append(
             f"| {size}, {design} ({WHAT[design]}) | {found['cpu']:.3f} | {found['peer']:.1f} | "
-            f"**{found['peer'] / found['cpu']:.0f} x** | {ratios} | {bar} x | {found['path']} | {found['shortfall']:.0e} |"
+            f"**{found['peer'] / found['cpu']:.0f} x** | {ratios} | {bar} x | {found['path']} | {short} |"
         )
     table = "\n".join(lines)
     return f"""# GLM by kind of design
 
-`python benchmarks/glm_designs.py`, {datetime.date.today()}. B: 10,000 cells x 2,000 genes, C: 50,000 x 2,000, about 89 %
-zeros, size factors given. CPU seconds, one thread, medians of {runs} alternating runs; ours: fit from CSR with layout
+`python benchmarks/glm_designs.py`, {datetime.date.today()}. B: 10,000 cells x 2,000 genes, C: 50,000 x 2,000, 89 % zeros,
+size factors given. CPU seconds, one thread, medians of {runs} alternating runs; ours: fit from CSR with layout
 and standard errors. glmGamPoi ML: *extrapolated* from {PEER_GENES["B"]} (B) and {PEER_GENES["C"]} (C) of the genes.
 Shortfall: how far a gene's log-likelihood lies below glmGamPoi's at most (bar: 1e-3).
 
