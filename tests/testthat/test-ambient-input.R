@@ -22,7 +22,10 @@ test_that("droplets that cannot give a profile are refused", {
   expect_mistake(ambient_profile(counts, other), "`droplets` must name the genes of `cells`; it shares none of 60")
   twice <- raw
   rownames(twice)[2L] <- "gene1"
-  expect_mistake(ambient_profile(counts, twice), "got 1 duplicated name \\('gene1'\\). Use `make.unique\\(rownames\\(droplets\\)\\)`.$")
+  expect_mistake(
+    ambient_profile(counts, twice),
+    "got 1 duplicated name \\('gene1'\\). Use `make.unique\\(rownames\\(droplets\\)\\)`.$"
+  )
   expect_mistake(ambient_profile(counts, raw / 2), "`droplets` must hold whole counts; got fractional values .*`assay`")
   expect_mistake(remove_ambient(counts / 2, droplets = raw), "`cells` must hold whole counts; got fractional values")
   expect_mistake(remove_ambient(as.matrix(counts) - 1, droplets = raw), "Values of `cells` must be counts")
@@ -43,7 +46,8 @@ test_that("genes without names are matched by position only where their number a
   found <- suppressMessages(ambient_profile(nameless(s$cells), nameless(s$droplets), lower = 300))
   named <- suppressMessages(ambient_profile(s$cells, s$droplets, lower = 300))
   expect_equal(found$prob, named$prob, tolerance = 0.05)
-  expect_mistake(ambient_profile(nameless(s$cells)[1:9, ], nameless(s$droplets)), "`cells` must name its genes.*9 genes")
+  few <- nameless(s$cells)[1:9, ]
+  expect_mistake(ambient_profile(few, nameless(s$droplets)), "`cells` must name its genes.*9 genes")
   rownames(s$cells) <- paste0("ENSG", 1:60)
   expect_mistake(ambient_profile(s$cells, nameless(s$droplets)), "`droplets` must name its genes.*60 in `droplets`")
 })

@@ -13,8 +13,8 @@ import pandas as pd
 from isthmus.ambient import options
 from isthmus.ambient.anchored import AnchorRule
 from isthmus.ambient.clusters import find_clusters
+from isthmus.ambient.doubts import warn_of_doubts
 from isthmus.ambient.em import HIGHEST, MAX_ITER, TOL, Mixture, maximise, normalised
-from isthmus.ambient.level import FEWEST_ANCHORS
 from isthmus.ambient.levels import Levels, find_levels
 from isthmus.ambient.profile import profile_of
 from isthmus.ambient.reading import column_sums, read_batches, read_column, read_whole_counts
@@ -22,8 +22,7 @@ from isthmus.ambient.readout import split_counts
 from isthmus.ambient.result import AmbientFit
 from isthmus.ambient.share import Shares, estimate_shares, shrunken
 from isthmus.data.matrix import row_sums
-from isthmus.data.wording import plural, some
-from isthmus.errors import ConvergenceWarning, IdentifiabilityWarning, InputError
+from isthmus.errors import IdentifiabilityWarning, InputError
 from isthmus.progress import Progress
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ def remove_ambient(
         "converged": converged,
         "overdispersion": [float(value) for value in shares.overdispersion],
     }
-    _warn(job, levels, settings, history)
+    warn_of_doubts(job.cluster_names, float(job.mixture.umi.sum()), levels, settings, history)
     return _result(job, levels, native, shares, history, split, settings)
 
 
@@ -410,43 +409,6 @@ def _result(
         log_likelihood=history,
         settings=settings,
     )
-
-
-def _warn(job: Job, levels: Levels, settings: dict[str, Any], history: np.ndarray) -> None:
-    if not settings["converged"]:
-        gain = (history[-1] - history[-2]) / max(job.mixture.umi.sum(), 1.0) if len(history) > 1 else np.nan
-        warnings.warn(
-            f"The EM stopped after {plural(len(history) - 1, 'step')} with a gain of {gain:.1e} per count in the last "
-            f"(tolerance: {TOL:g} in three). Raise `max_epochs` ({settings['max_iter']}).",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    where = np.argwhere(levels.unidentified)
-    if len(where):
-        names = [str(job.cluster_names[k]) for k in dict.fromkeys(where[:, 0])]
-        lacking = (
-            f"fewer than {FEWEST_ANCHORS} genes have enough ambient counts"
-            if levels.source == "anchors"
-            else "no marker set is of other cells alone"
-        )
-        remedy = "`markers` or `rho`, or fewer clusters" if levels.source == "anchors" else "other `markers`, or `rho`"
-        warnings.warn(
-            f"The level of rho is not identified in {plural(len(names), 'cluster')} ({some(names)}): {lacking}. The "
-            f"level of the other cells is taken there, and `rho_se` is NaN. Pass {remedy}.",
-            IdentifiabilityWarning,
-            stacklevel=3,
-        )
-    too_high = np.argwhere(np.isfinite(levels.at_most))
-    if len(too_high):
-        k, b = too_high[0]
-        names = [str(job.cluster_names[k]) for k in dict.fromkeys(too_high[:, 0])]
-        warnings.warn(
-            f"`markers` make more of {plural(len(names), 'cluster')} ({some(names)}) ambient than the other genes "
-            f"allow: {levels.value[k, b]:.1%} of '{names[0]}', where at most {levels.at_most[k, b]:.1%} can be. Its "
-            "cells may express them: check the sets, or leave `markers` out.",
-            IdentifiabilityWarning,
-            stacklevel=3,
-        )
 
 
 def _versions() -> dict[str, str]:
