@@ -14,7 +14,8 @@
 #' @param batch A profile for each batch: the name of a column that both `cells` and
 #'   `droplets` have, or `list(cells = , droplets = )` with a value per column of
 #'   each. `NULL`: one profile.
-#' @param assay Name or number of the assay, for the experiments.
+#' @param assay Name or number of the assay, for the experiments. Droplets that have no
+#'   assay of that name have their counts in `counts`, or in the first.
 #' @param rule `"umi"`, or `"multinomial"` (that of scvi-tools' SCAR).
 #' @param prob,min_raw_counts,iterations,sample Of the rule `"multinomial"`: the
 #'   probability per gene at which a droplet counts as empty, the smallest number of
@@ -75,7 +76,9 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #'   stands for it, and a warning says what can then be known.
 #' @param profile A result of [ambient_profile()], a vector named by gene, or the name
 #'   of a column of `rowData(cells)`. Instead of `droplets`.
-#' @param method `"em"`. (`"scar"`, the network of scvi-tools' SCAR, comes later.)
+#' @param method `"em"`: in seconds. `"scar"`: the network of scvi-tools' SCAR, in
+#'   minutes; it needs no clusters, and the functions of [scar-fits] can be asked of
+#'   its fit. It needs torch: `install_isthmus(extras = "deep")`.
 #' @param batch As in [ambient_profile()]: a profile for each batch.
 #' @param labels Clusters of the cells: the name of a column, or a value per cell.
 #'   `NULL`: found.
@@ -89,12 +92,23 @@ ambient_profile <- function(cells, droplets, lower = NULL, exclude_cells = TRUE,
 #'   in the other cells fix the level of rho.
 #' @param rho Contamination share known beforehand: one number between 0 and 1, one
 #'   per cell, or the name of a column. It fixes the level of rho.
-#' @param likelihood,sparsity,max_epochs,early_stopping,accelerator,... Of
-#'   `method = "scar"`.
+#' @param likelihood For `"scar"`: `"binomial"`, `"nb"`, `"zinb"` or `"poisson"`, of each
+#'   count given the latent state of its cell.
+#' @param sparsity For `"scar"`, between 0 and 1: larger leaves more genes without native
+#'   expression in a cell, and removes more.
+#' @param max_epochs For `"scar"`: passes over the cells at most; `NULL`: 400, fewer beyond
+#'   20,000 cells. For `"em"`: steps at most (500).
+#' @param early_stopping For `"scar"`: a tenth of the cells is held out, and training ends
+#'   when their loss has stopped falling. With fewer than 200 cells none is held out.
+#' @param accelerator For `"scar"`: `"auto"`, `"cpu"`, `"gpu"` or `"mps"`.
+#' @param ... For `"scar"`, options of the network: `n_hidden`, `n_latent`, `n_layers`,
+#'   `dropout_rate`, `latent_distribution`, `scale_activation`, `trainer` (`"isthmus"` or
+#'   `"scvi"`), `batch_size`, `learning_rate`.
 #' @param fpr Trades removal against kept counts, between 0 and 1: a larger value
 #'   removes more. `NULL`: the posterior as it is.
-#' @param assay Name or number of the assay, for the experiments.
-#' @param seed Seed of the draw of `denoised` and of the clustering.
+#' @param assay Name or number of the assay, for the experiments. Droplets that have no
+#'   assay of that name have their counts in `counts`, or in the first.
+#' @param seed Seed of the draw of `denoised`, of the clustering, and of the training.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
 #' @details
 #' The likelihood leaves the level of rho free, up to one constant per cluster: with
@@ -167,13 +181,22 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
 # Counts, and the columns of the cell data that the engine looks up by name. Complaints name the argument.
 wire_sample <- function(data, argument, columns, assay, call) {
   counts <- tryCatch(
-    as_counts(data, assay = assay, call = call),
+    as_counts(data, assay = assay_of(data, argument, assay), call = call),
     isthmus_input_error = function(e) {
       abort_input(gsub("(?<=[`(])data(?=[`)])", argument, conditionMessage(e), perl = TRUE), call)
     }
   )
   named <- unlist(lapply(columns, column_name))
   list(counts = wire_counts(counts), cell_data = wire_cells(counts$cells, named, call), layer = counts$layer)
+}
+
+# `assay` says where the cells' counts are; raw droplets have theirs under another name at times, then the first is it.
+assay_of <- function(data, argument, assay) {
+  if (argument != "droplets" || !methods::is(data, "SummarizedExperiment") || !is.character(assay)) {
+    return(assay)
+  }
+  known <- SummarizedExperiment::assayNames(data)
+  if (assay %in% known || !length(known)) assay else if ("counts" %in% known) "counts" else known[[1L]]
 }
 
 # The name of a column, or a value per cell of each of the two

@@ -33,7 +33,6 @@ _VALLEY = 0.75  # of the lower of both peaks
 _MOST = 50  # clusters
 _ENOUGH, _FEWEST_FURTHER = 12, 15  # further cuts: clusters, and fewest cells of one
 _GENES_FURTHER = 200  # a panel of proteins keeps 20 anchor genes in each half, but the level of so few is blurred
-_MAY_LOSE = 0.02  # of a cluster's counts, by a cut: stragglers of another batch, too few for a level in either half
 _MAY_RISE = 0.1  # of the ambient counts, by a cut: what chance does to two levels in place of one
 _NOISE = 3.0  # standard deviations that the valley must be deep: 2-means looks for gaps, and finds some by chance
 _ROUNDS = 25
@@ -165,7 +164,7 @@ def _cut_further(scores: np.ndarray, labels: np.ndarray, rule: Callable[[np.ndar
 
 def _as_well_known(whole: Anchored, halves: Anchored) -> bool:
     """Whether two halves have a level where the whole has one, and theirs is on average not higher."""
-    if whole.unidentified >= whole.total or halves.unidentified > whole.unidentified + _MAY_LOSE * whole.total:
+    if whole.unidentified >= whole.total or halves.unidentified > whole.unidentified:
         return False
     return halves.ambient <= (1 + _MAY_RISE) * whole.ambient
 

@@ -122,7 +122,8 @@ def remove_ambient(
         For "scar": passes over the cells at most; None: 400, fewer beyond 20,000 cells. For "em": steps at most (500),
         taken in cycles of three.
     early_stopping
-        For "scar": a tenth of the cells is held out, and training ends when their loss has stopped falling.
+        For "scar": a tenth of the cells is held out, and training ends when their loss has stopped falling. With fewer
+        than 200 cells none is held out, and training ends with `max_epochs`.
     accelerator
         For "scar": "auto", "cpu", "gpu" or "mps".
     **network_options
@@ -423,10 +424,26 @@ def _warn(job: Job, levels: Levels, settings: dict[str, Any], history: np.ndarra
     where = np.argwhere(levels.unidentified)
     if len(where):
         names = [str(job.cluster_names[k]) for k in dict.fromkeys(where[:, 0])]
+        lacking = (
+            f"fewer than {FEWEST_ANCHORS} genes have enough ambient counts"
+            if levels.source == "anchors"
+            else "no marker set is of other cells alone"
+        )
+        remedy = "`markers` or `rho`, or fewer clusters" if levels.source == "anchors" else "other `markers`, or `rho`"
         warnings.warn(
-            f"The level of rho is not identified in {plural(len(names), 'cluster')} ({some(names)}): fewer than "
-            f"{FEWEST_ANCHORS} genes have enough ambient counts. The level of the other cells is taken there, and "
-            "`rho_se` is NaN. Pass `markers` or `rho`, or fewer clusters.",
+            f"The level of rho is not identified in {plural(len(names), 'cluster')} ({some(names)}): {lacking}. The "
+            f"level of the other cells is taken there, and `rho_se` is NaN. Pass {remedy}.",
+            IdentifiabilityWarning,
+            stacklevel=3,
+        )
+    too_high = np.argwhere(np.isfinite(levels.at_most))
+    if len(too_high):
+        k, b = too_high[0]
+        names = [str(job.cluster_names[k]) for k in dict.fromkeys(too_high[:, 0])]
+        warnings.warn(
+            f"`markers` make more of {plural(len(names), 'cluster')} ({some(names)}) ambient than the other genes "
+            f"allow: {levels.value[k, b]:.1%} of '{names[0]}', where at most {levels.at_most[k, b]:.1%} can be. Its "
+            "cells may express them: check the sets, or leave `markers` out.",
             IdentifiabilityWarning,
             stacklevel=3,
         )

@@ -41,6 +41,8 @@ class Counts:
         ``obs["size_factors"]`` of an AnnData, or None.
     cells_named
         False where `cell_names` are made up (``cell1``, ...): they are then compared with nothing.
+    genes_named
+        False where `gene_names` are made up (``gene1``, ...).
     """
 
     matrix: sparse.csr_matrix
@@ -49,6 +51,7 @@ class Counts:
     cell_data: pd.DataFrame | None
     stored_size_factors: np.ndarray | None
     cells_named: bool = True
+    genes_named: bool = True
 
     @property
     def n_cells(self) -> int:
@@ -132,7 +135,8 @@ def _read(data: Any, layer: str | None, cell_data: Any, gene_names: Any, *, keep
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
     stored_matrix = StoredMatrix(values) if is_stored(values) else None
     matrix = as_csr(values) if stored_matrix is None else stored_matrix if keep_stored else stored_matrix.whole()
-    return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named)
+    genes_named = genes is not None and not _counted(genes)
+    return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named, genes_named)
 
 
 # --- taking a container apart

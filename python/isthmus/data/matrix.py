@@ -79,8 +79,10 @@ def _check_structure(values: Any) -> None:
 
 def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
     """Whether an entry is stored twice. Works on our own wrapper, so the caller's flags stay as they are."""
+    if matrix.has_canonical_format:
+        return False
     if matrix.has_sorted_indices:
-        return not matrix.has_canonical_format
+        return True
     n_columns = matrix.shape[1]
     for rows in row_blocks(matrix):
         start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
@@ -122,13 +124,13 @@ def _dense_block(values: Any, rows: slice) -> np.ndarray:
     return _kept_dtype(np.asarray(block))
 
 
-def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-    check_pieces([(matrix, cell_names, gene_names)], lambda: [(matrix, cell_names, gene_names)])
+def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> int:
+    return check_pieces([(matrix, cell_names, gene_names)], lambda: [(matrix, cell_names, gene_names)])
 
 
-def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) -> None:
-    """Check the values of a matrix that comes in pieces, each with the names of its cells and genes. `again` gives the
-    pieces once more: to count what is wrong."""
+def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) -> int:
+    """Refuse what is no count in a matrix that comes in pieces, each with the names of its cells and genes; a message,
+    and their number, for fractional values. `again` gives the pieces once more: to count what is wrong."""
     n_fractional, n_stored, example = 0, 0, ""
     for matrix, cell_names, gene_names in pieces:
         n_stored += len(matrix.data)
@@ -149,6 +151,7 @@ def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) 
             f"`data` has fractional values ({100 * n_fractional / n_stored:.3g} % of those stored; {example}). "
             "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
         )
+    return n_fractional
 
 
 def _refuse_values(pieces: Callable[[], Iterable[Piece]]) -> None:
@@ -187,9 +190,11 @@ def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
     """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
     total = np.zeros(matrix.shape[0])
     for rows in row_blocks(matrix, _SUMMED):
-        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
-        total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
+        ends = matrix.indptr[rows.start : rows.stop + 1]
+        filled = np.flatnonzero(ends[1:] > ends[:-1])  # reduceat takes a run of no values for one of one value
+        if len(filled):
+            values = matrix.data[ends[0] : ends[-1]].astype(np.float64)
+            total[rows.start + filled] = np.add.reduceat(values, ends[filled] - ends[0])
     return total
 
 
