@@ -164,15 +164,16 @@ def recovery(fit: Any, truth: AnnData | pd.DataFrame, *, fdr: float = 0.05) -> p
     InputError
         `truth` holds none, or other cell types than the fit; `fit` is none.
     """
-    from isthmus.interaction.checks import check_fit
-
-    check_fit(fit)
-    planted = _truth(truth)
-    unknown = sorted({*planted["receiver"], *planted["sender"]} - {*fit.types})
-    if unknown:
-        msg = f"`truth` must name cell types of the fit ({', '.join(map(repr, fit.types))}); got {unknown}."
+    if not callable(getattr(fit, "table", None)):
+        msg = f"`fit` must be what fit_interactions returned; got {type(fit).__name__}."
         raise InputError(msg)
+    planted = _truth(truth)
     effects = fit.table("neighbor_effects")
+    types = list(effects["receiver"].unique())
+    unknown = sorted({*planted["receiver"], *planted["sender"]} - {*types})
+    if unknown:
+        msg = f"`truth` must name cell types of the fit ({', '.join(map(repr, types))}); got {unknown}."
+        raise InputError(msg)
     pairs = effects[effects["gene"].isna()]
     rows = []
     for receiver, sender, pval, padj in pairs[["receiver", "sender", "pval", "padj"]].itertuples(index=False):
