@@ -8,8 +8,10 @@
 #'
 #' @param data Counts: a `SingleCellExperiment` or `SummarizedExperiment`; a
 #'   matrix, `dgCMatrix` or other `Matrix`, `DelayedArray` or data.frame, **genes x
-#'   cells**; or an AnnData held by reticulate (cells x genes). `DelayedArray`s are
-#'   read by blocks.
+#'   cells**; or an AnnData held by reticulate (cells x genes). A `DelayedArray`
+#'   (an `HDF5Array`, say) is read in blocks of cells into one sparse matrix in
+#'   memory: 12 bytes a positive count. An AnnData that is backed by a file is never
+#'   read as a whole.
 #' @param design The mean model: a one-sided formula, evaluated by R on the
 #'   columns of the cell data (`ns()`, `relevel()`, `cut()`, `I(x^2)` and every
 #'   other R function work; `offset()` terms are added to `offset`), or a matrix,
@@ -33,12 +35,21 @@
 #' @param offset Natural log: a value per cell, a matrix genes x cells, or the
 #'   name of a column. Values go by the names of cells and genes where both have
 #'   names.
+#' @param weights How much each count says: its log-likelihood is multiplied by it,
+#'   so that a cell of weight 2 counts as two and one of weight 0 not at all. A
+#'   value per cell, a matrix genes x cells (such as zinbwave's for zero
+#'   inflation), or the name of a column. Parameters whose cells all have weight 0
+#'   in a gene have no estimate there (status `"separated"`). The means of the
+#'   tables, size factors and residuals do not use them.
 #' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
 #' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
 #'   the mean, as DESeq2 does, for one dispersion a gene.
+#' @param by One fit a level: the name of a column, or one label per cell. Each level
+#'   is fitted as if there were no other cells, size factors included; tables and
+#'   tests gain the column.
 #' @param cell_data A data.frame with one row per cell that takes the place of
 #'   `colData(data)`. Rows go by name where both sides have names.
 #' @param as_numeric,as_categorical Names of columns to treat as numbers or as
@@ -62,7 +73,9 @@
 #'   `n_threads`.
 #' @return A fit of class `isthmus_glm`: plain R, so [saveRDS()] and worker
 #'   processes can have it. See [test_glm()] for tests and
-#'   [isthmus_glm-methods] for tables, coefficients, predictions and plots.
+#'   [isthmus_glm-methods] for tables, coefficients, predictions and plots. With
+#'   `by` a list of such fits by level, of class `isthmus_glm_strata`, with a method
+#'   of `as.data.frame()`; [test_glm()] takes it too.
 #' @section Errors:
 #' `isthmus_input_error` for everything the caller can mend; the text says what
 #' came and what to do. `isthmus_missing_dependency` where there is no engine.
@@ -78,19 +91,22 @@
 #'   test_glm(fit, "conditionB")
 #' }
 fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NULL, dispersion_constraints = NULL,
-                    size_factors = "auto", offset = NULL, noise_model = "nb", dispersion = "ml", cell_data = NULL,
-                    as_numeric = character(0), as_categorical = character(0), gene_names = NULL, assay = "counts",
-                    init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L, tol = 1e-8,
-                    dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
+                    size_factors = "auto", offset = NULL, weights = NULL, noise_model = "nb", dispersion = "ml",
+                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
+                    assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L,
+                    tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
+  if (!is.null(by)) {
+    return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))
+  }
   refuse_na(list(
-    size_factors = size_factors, offset = offset, noise_model = noise_model, dispersion = dispersion, assay = assay,
-    init = init, dispersion_init = dispersion_init, chunk_genes = chunk_genes, max_iter = max_iter, tol = tol,
-    dtype = dtype, n_threads = n_threads, progress = progress
+    size_factors = size_factors, offset = offset, weights = weights, noise_model = noise_model,
+    dispersion = dispersion, assay = assay, init = init, dispersion_init = dispersion_init,
+    chunk_genes = chunk_genes, max_iter = max_iter, tol = tol, dtype = dtype, n_threads = n_threads, progress = progress
   ), call)
   counts <- as_counts(data, assay = assay, call = call)
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
-  named <- c(column_name(size_factors, size_factor_words), column_name(offset))
+  named <- c(column_name(size_factors, size_factor_words), column_name(offset), column_name(weights))
   constrained <- dict_columns(constraints, dispersion_constraints)
   frame <- wire_cells(cells, c(named, as_numeric, as_categorical, constrained, label_columns(cells)), call)
   evaluate <- function(spec, argument, constraints) {
@@ -112,7 +128,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
     constraints = wire_constraints(constraints, "constraints", call),
     dispersion_constraints = wire_constraints(dispersion_constraints, "dispersion_constraints", call),
     gene_names = wire_names(gene_names), layer = counts$layer,
-    size_factors = wire_labelled(size_factors), offset = wire_offset(offset),
+    size_factors = wire_labelled(size_factors), offset = wire_offset(offset), weights = wire_offset(weights),
     formula_offset = wire_numeric(designs$mean$offset),
     noise_model = noise_model, dispersion = dispersion,
     as_numeric = as.list(as_numeric), as_categorical = as.list(as_categorical),
@@ -166,7 +182,7 @@ refuse_dispersion_offset <- function(offset, call) {
   }
 }
 
-# R's matrix is genes x cells, the engine's cells x genes.
+# R's matrix is genes x cells, the engine's cells x genes: offsets and weights.
 wire_offset <- function(offset) {
   is_table <- length(dim(offset)) == 2L
   wire_labelled(if (is_table) t(as.matrix(offset)) else offset)

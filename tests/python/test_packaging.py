@@ -92,7 +92,7 @@ def test_r_tarball_holds_r_files_only(checkout: Path, tmp_path: Path) -> None:
     assert not {name for name in names if name.startswith("build/") and not name.endswith((".rds", ".pdf", ".rdb"))}
     tests = {name.split("/")[1] for name in names if name.startswith("tests/")}
     assert tests <= {"testthat.R", "testthat", "contract"}
-    demos = {f"inst/scripts/demo{part}.py" for part in ("", "-ambient", "-factors")}
+    demos = {f"inst/scripts/demo{part}.py" for part in ("", "-ambient", "-factors", "-interactions")}
     assert {name for name in names if name.endswith((".py", ".cpp", ".hpp", ".toml"))} <= demos
 
 

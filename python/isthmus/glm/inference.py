@@ -20,6 +20,7 @@ from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
 from isthmus.glm.separation import loads
 from isthmus.glm.source import find_evidence, need_evidence
+from isthmus.glm.strata import GlmFits, test_by
 from isthmus.glm.threads import read_threads
 
 _LN2 = np.log(2)
@@ -47,6 +48,7 @@ def test_glm(
     data: Any = None,
     layer: str | None = None,
     offset: Any = None,
+    weights: Any = None,
     n_threads: int | None = None,
 ) -> pd.DataFrame:
     r"""Test a coefficient, a factor, any contrast or a smaller model in every gene.
@@ -68,7 +70,7 @@ def test_glm(
     Parameters
     ----------
     fit
-        What `fit_glm` returned.
+        What `fit_glm` returned. Of fits `by` level each is tested, and the table begins with the level.
     coef
         Name of one parameter, constrained ones included.
     factor
@@ -94,8 +96,8 @@ def test_glm(
     data, layer
         The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score", "qlf" and
         separated genes need them, and only where the object that was fitted is no longer around.
-    offset
-        The fit's offset per cell and gene, if it had one and counts are needed.
+    offset, weights
+        The fit's offset or weights per cell and gene, if it had such and counts are needed.
     n_threads
         Threads for refits; None = all cores.
     replicate
@@ -142,6 +144,8 @@ def test_glm(
     >>> isthmus.test_glm(fit, "x2", method="lrt", data=adata)["df"].tolist()
     [1.0, 1.0, 1.0]
     """
+    if isinstance(fit, GlmFits):
+        return test_by(fit, test_glm, {name: value for name, value in locals().items() if name != "fit"})
     if not isinstance(fit, GlmFit):
         msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
         raise InputError(msg)
@@ -153,13 +157,15 @@ def test_glm(
     if method == "qlf":
         check_quasi(fit, hypotheses[0])
     _check_likelihood(fit, asked, hypotheses[0])
+    _check_reference(fit, asked)
     if replicate is None:
         for tested in hypotheses:
             warn_nested(fit, tested)
-        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, hypotheses, data) else None
+        needed = _may_need_counts(fit, asked, hypotheses, data)
+        evidence = find_evidence(fit, data, layer, offset, weights) if needed else None
         replicates = None
     else:
-        _check_robust(asked)
+        _check_robust(fit, asked)
         evidence = need_evidence(fit, find_evidence(fit, data, layer, offset), "`replicate`")
         replicates = read_replicates(replicate, fit, evidence)
         for place, tested in enumerate(hypotheses):
@@ -220,7 +226,13 @@ def _read_options(
     return Asked(method, reference, information, alternative, threshold, read_threads(n_threads), sandwich)
 
 
-def _check_robust(asked: Asked) -> None:
+def _check_robust(fit: GlmFit, asked: Asked) -> None:
+    if fit.settings.get("weights"):
+        msg = (
+            "`replicate` is for fits without observation weights. Sum the cells of each replicate with pseudobulk() "
+            "first, or fit without `weights`."
+        )
+        raise InputError(msg)
     if asked.method not in ("wald", "score"):
         msg = (
             f'`replicate` is for method="wald" and "score"; got "{asked.method}". For quasi-likelihood sum the '
@@ -257,12 +269,22 @@ def _check_likelihood(fit: GlmFit, asked: Asked, tested: Hypothesis) -> None:
         raise InputError(msg)
 
 
+def _check_reference(fit: GlmFit, asked: Asked) -> None:
+    if asked.reference == "t" and fit.weights is None and fit.settings.get("zero_weights"):
+        msg = (
+            '`reference` = "t" needs the same degrees of freedom in every gene; this fit has weights of 0 in some '
+            'cells of some genes. Use "normal".'
+        )
+        raise InputError(msg)
+
+
 def _may_need_counts(fit: GlmFit, asked: Asked, hypotheses: list[Hypothesis], data: Any) -> bool:
-    """Wald tests need none unless a gene is separated in a contrast. An offset per cell and gene is asked for again, so
-    it is only looked for where it must be."""
+    """Wald tests need none unless a gene is separated in a contrast. An offset or weights per cell and gene are asked
+    for again, so they are only looked for where they must be."""
     if asked.method != "wald" or data is not None:
         return True
-    separations = [] if fit.settings["gene_offset"] else list(fit.separated(hypotheses[0].model).values())
+    asks = fit.settings["gene_offset"] or fit.settings.get("weights") == "observations"
+    separations = [] if asks else list(fit.separated(hypotheses[0].model).values())
     return any(loads(s, tested.free).any() for tested in hypotheses for s in separations)
 
 
