@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-deep setup-test setup-bench demo demo-python demo-all test test-cpp test-r test-no-python test-python test-slow \
-  bench check lint format stubs document clean
+  bench check check-cran check-bioc lint format stubs document clean
 
 PYTHON := .venv/bin/python
 # A test that skips because the engine is missing would look like a pass: these make it fail.
@@ -61,6 +61,10 @@ bench: setup-bench ## ours against the peers, side by side in one run
 
 check: setup-test ## R CMD check of what is committed; fails on ERROR or WARNING
 	$(ENGINE) $(LIMIT) tools/check.sh
+check-cran: setup-test ## the same with CRAN's options
+	$(ENGINE) $(LIMIT) tools/check.sh --as-cran
+check-bioc: setup-test ## BiocCheck of what is committed (r-bioc-bioccheck); fails on ERROR or WARNING
+	$(ENGINE) $(LIMIT) tools/check.sh --bioc
 
 lint: setup-test ## ruff, mypy, clang-format, lintr, and whether man/ is up to date
 	$(PYTHON) -m ruff check $(wildcard $(PY_FILES))

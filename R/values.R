@@ -340,7 +340,7 @@ matrix_stores <- c(C = "CsparseMatrix", R = "RsparseMatrix", T = "TsparseMatrix"
 
 # "dgTMatrix" is made by three steps (kind, shape, storage): Matrix wants no others
 as_matrix_class <- function(plain, rule) {
-  letters <- strsplit(rule$matrix, "")[[1L]][1:3]
+  letters <- strsplit(rule$matrix, "")[[1L]][seq_len(3L)]
   steps <- c(matrix_kinds[letters[[1L]]], matrix_shapes[letters[[2L]]], matrix_stores[letters[[3L]]])
   made <- if (is.matrix(plain)) methods::as(methods::as(plain, "dMatrix"), "generalMatrix") else plain
   for (step in steps[!is.na(steps)]) {
