@@ -33,6 +33,12 @@
 #' @param offset Natural log: a value per cell, a matrix genes x cells, or the
 #'   name of a column. Values go by the names of cells and genes where both have
 #'   names.
+#' @param weights How much each count says: its log-likelihood is multiplied by it,
+#'   so that a cell of weight 2 counts as two and one of weight 0 not at all. A
+#'   value per cell, a matrix genes x cells (such as zinbwave's for zero
+#'   inflation), or the name of a column. Parameters whose cells all have weight 0
+#'   in a gene have no estimate there (status `"separated"`). The means of the
+#'   tables, size factors and residuals do not use them.
 #' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
 #' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
@@ -78,19 +84,19 @@
 #'   test_glm(fit, "conditionB")
 #' }
 fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NULL, dispersion_constraints = NULL,
-                    size_factors = "auto", offset = NULL, noise_model = "nb", dispersion = "ml", cell_data = NULL,
-                    as_numeric = character(0), as_categorical = character(0), gene_names = NULL, assay = "counts",
-                    init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L, tol = 1e-8,
-                    dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
+                    size_factors = "auto", offset = NULL, weights = NULL, noise_model = "nb", dispersion = "ml",
+                    cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
+                    assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L,
+                    tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
   refuse_na(list(
-    size_factors = size_factors, offset = offset, noise_model = noise_model, dispersion = dispersion, assay = assay,
+    size_factors = size_factors, offset = offset, weights = weights, noise_model = noise_model, dispersion = dispersion, assay = assay,
     init = init, dispersion_init = dispersion_init, chunk_genes = chunk_genes, max_iter = max_iter, tol = tol,
     dtype = dtype, n_threads = n_threads, progress = progress
   ), call)
   counts <- as_counts(data, assay = assay, call = call)
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
-  named <- c(column_name(size_factors, size_factor_words), column_name(offset))
+  named <- c(column_name(size_factors, size_factor_words), column_name(offset), column_name(weights))
   constrained <- dict_columns(constraints, dispersion_constraints)
   frame <- wire_cells(cells, c(named, as_numeric, as_categorical, constrained, label_columns(cells)), call)
   evaluate <- function(spec, argument, constraints) {
@@ -112,7 +118,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
     constraints = wire_constraints(constraints, "constraints", call),
     dispersion_constraints = wire_constraints(dispersion_constraints, "dispersion_constraints", call),
     gene_names = wire_names(gene_names), layer = counts$layer,
-    size_factors = wire_labelled(size_factors), offset = wire_offset(offset),
+    size_factors = wire_labelled(size_factors), offset = wire_offset(offset), weights = wire_offset(weights),
     formula_offset = wire_numeric(designs$mean$offset),
     noise_model = noise_model, dispersion = dispersion,
     as_numeric = as.list(as_numeric), as_categorical = as.list(as_categorical),
@@ -166,7 +172,7 @@ refuse_dispersion_offset <- function(offset, call) {
   }
 }
 
-# R's matrix is genes x cells, the engine's cells x genes.
+# R's matrix is genes x cells, the engine's cells x genes: offsets and weights.
 wire_offset <- function(offset) {
   is_table <- length(dim(offset)) == 2L
   wire_labelled(if (is_table) t(as.matrix(offset)) else offset)

@@ -42,8 +42,8 @@
 #'   `"lrt"`, `"score"`, `"qlf"` and separated genes need them. By default the object that
 #'   the call of [fit_glm()] names is looked up again, and used if it still holds
 #'   the fitted counts.
-#' @param offset The fit's offset per gene and cell, if it had one and counts are
-#'   needed.
+#' @param offset,weights The fit's offset or weights per gene and cell, if it had
+#'   such and counts are needed.
 #' @param n_threads Threads for refits; `NULL` uses all cores.
 #' @return A data.frame of class `isthmus_test`, one row per gene in the order of
 #'   the data: `gene`, `contrast`, `method`, `mean`, `estimate`
@@ -74,7 +74,8 @@
 test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced = NULL, pairwise = NULL,
                      versus_rest = NULL, method = "wald", model = "mean", reference = "normal",
                      information = "expected", replicate = NULL, sandwich = "CR2", alternative = "two-sided",
-                     lfc_threshold = 0, rest = "mean", data = NULL, assay = "counts", offset = NULL, n_threads = NULL) {
+                     lfc_threshold = 0, rest = "mean", data = NULL, assay = "counts", offset = NULL, weights = NULL,
+                     n_threads = NULL) {
   call <- rlang::current_env()
   check_fit(fit, call)
   refuse_na(list(
@@ -91,7 +92,7 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
     pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method, model = model, reference = reference,
     information = information, replicate = wire_replicate(replicate, call), sandwich = sandwich,
     alternative = sub("two.sided", "two-sided", alternative, fixed = TRUE), lfc_threshold = lfc_threshold,
-    offset = wire_offset(offset), n_threads = wire_number(n_threads),
+    offset = wire_offset(offset), weights = wire_offset(weights), n_threads = wire_number(n_threads),
     .call = call
   )
   unwire_table(columns, class = "isthmus_test")

@@ -177,12 +177,22 @@ void set_gene_offset(const std::optional<Doubles>& gene_offset, std::int64_t n_c
     p.gene_offset_gene_stride = view.column_stride;
 }
 
+void set_weights(const std::optional<Doubles>& weights, std::int64_t n_cells, int genes, isthmus::Problem& p) {
+    if (!weights) return;
+    const isthmus::MatrixView view = matrix_view(*weights, "weights");
+    require(view.rows == n_cells && view.columns == genes, "`weights` must be cells x genes.");
+    p.weights = view.data;
+    p.weight_cell_stride = view.row_stride;
+    p.weight_gene_stride = view.column_stride;
+}
+
 py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene,
                    int last_gene, const Doubles& x, const Doubles& z,
                    const py::array_t<double, py::array::c_style | py::array::forcecast>& offset,
                    const MaybeDoubles& dispersion_offset, const std::optional<Doubles>& gene_offset,
-                   const MaybeDoubles& start_mean, const MaybeDoubles& start_dispersion, bool fix_dispersion,
-                   int max_iter, double tol, int n_threads, const std::string& kernel, const py::object& progress) {
+                   const std::optional<Doubles>& weights, const MaybeDoubles& start_mean,
+                   const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol, int n_threads,
+                   const std::string& kernel, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
     const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
     check_counts(counts);
@@ -195,6 +205,7 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     const isthmus::CountLayout layout = lay_out_any(counts, cells);
     isthmus::Problem problem = isthmus::make_problem(cells, layout, xv.rows);
     set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
+    set_weights(weights, xv.rows, problem.n_genes, problem);
     problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
     problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
     problem.fix_dispersion = fix_dispersion;
@@ -238,9 +249,9 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "Compiled kernels of isthmus. Call them through the typed wrappers in isthmus.glm.kernel.";
     m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"),
           py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"),
-          py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true), py::arg("start_mean").none(true),
-          py::arg("start_dispersion").none(true), py::arg("fix_dispersion"), py::arg("max_iter"), py::arg("tol"),
-          py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
+          py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true), py::arg("weights").none(true),
+          py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"),
+          py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
           "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     bind_factors(m);

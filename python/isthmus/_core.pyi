@@ -110,6 +110,7 @@ def fit_genes(
     offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     dispersion_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     gene_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     start_mean: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     start_dispersion: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     fix_dispersion: bool,

@@ -62,6 +62,7 @@ test_that("methods agree with each other and with the tables", {
   expect_identical(nobs(fit), 40L)
   expect_equal(AIC(fit), -2 * genes$log_likelihood + 8, ignore_attr = TRUE)
   expect_equal(BIC(fit), -2 * genes$log_likelihood + 4 * log(40), ignore_attr = TRUE)
+  expect_input_error(AIC(fit, k = "x"), "`k` must be one number.*got x")
   expect_identical(row.names(as.data.frame(fit, table = "genes", row.names = genes$gene)), genes$gene)
 })
 
@@ -248,4 +249,29 @@ test_that("genes that cannot be fitted keep their row, and R says nothing", {
   on.exit(dev.off())
   expect_silent(print(plot(test)))
   expect_silent(print(plot(fit)))
+})
+
+test_that("weights make a cell count for several, by the names of cells and genes", {
+  skip_if_no_engine()
+  cells <- small_cells()
+  cells$w <- rep(c(1, 2, 0), length.out = 40)
+  sce <- small_sce(cells = cells)
+  several <- rep(seq_len(40), cells$w)
+  more <- small_counts()[, several]
+  dimnames(more) <- NULL
+  repeated <- fit_quietly(more, ~ condition + age, cell_data = `rownames<-`(cells[several, ], NULL), size_factors = NULL)
+  per_gene <- matrix(cells$w, 12, 40, byrow = TRUE, dimnames = dimnames(small_counts()))
+  named <- stats::setNames(cells$w, rownames(cells))
+  for (weights in list("w", cells$w, named, rev(named), per_gene, per_gene[12:1, 40:1])) {
+    fit <- fit_quietly(sce, ~ condition + age, weights = weights, size_factors = NULL)
+    expect_equal(as.vector(logLik(fit)), as.vector(logLik(repeated)), tolerance = 1e-8)
+    expect_equal(coef(fit), coef(repeated), tolerance = 1e-5, ignore_attr = TRUE)
+  }
+  again <- test_glm(fit, "age", method = "lrt", data = sce, weights = per_gene)
+  expect_equal(again$stat, test_glm(repeated, "age", method = "lrt", data = more)$stat, tolerance = 1e-5)
+  expect_input_error(test_glm(fit, "age", method = "lrt", data = sce), "`weights` must be passed again")
+  expect_input_error(fit_glm(sce, ~condition, weights = -cells$w), "`weights` must be finite and at least 0")
+  expect_input_error(fit_glm(sce, ~condition, weights = 1:3), "`weights` must hold one value per cell")
+  cells$w[1] <- NA
+  expect_input_error(fit_glm(small_sce(cells = cells), ~condition, weights = "w"), "`weights`")
 })

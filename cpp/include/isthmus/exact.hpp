@@ -5,7 +5,7 @@
 // and accurate computation of binomial probabilities", as in R's dnbinom), and the cells are summed with compensation.
 #pragma once
 
-#include "likelihood.hpp"
+#include "weighted.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
 
@@ -65,11 +65,12 @@ static inline void add_exact(const Problem& p, const Gene& g, Workspace& w, int 
         fitted_means(p, g, first, n, base, theta, w.block.mu);
         if (varying) cell_dispersions(p, first, n, row_product(p.dispersion, stratum, b), b, w.block.alpha);
         for (int i = 0; i < n; ++i) {
-            const double a = varying ? w.block.alpha[i] : alpha;
+            const double a = varying ? w.block.alpha[i] : alpha, weight = weight_of(g, first + i);
             if (k < g.n_nonzero && g.position[k] == first + i)
-                out.add(log_negative_binomial(g.y[k++], w.block.mu[i], a, varying ? stirling_error(1 / a) : r_error));
+                out.add(weight *
+                        log_negative_binomial(g.y[k++], w.block.mu[i], a, varying ? stirling_error(1 / a) : r_error));
             else if (p.cell_of_position[first + i] >= 0)
-                out.add(log_zero(w.block.mu[i], a));
+                out.add(weight * log_zero(w.block.mu[i], a));
         }
     }
 }

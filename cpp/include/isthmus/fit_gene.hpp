@@ -152,6 +152,10 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
     const int f = p.mean.n_columns, q = p.dispersion.n_columns;
     Gene g;
     prepare(p, gene, g, arena);
+    if (!(g.total > 0)) {  // counts in cells of weight 0 only
+        report_all_zero(p, gene, out);
+        return;
+    }
     Workspace w = make_workspace(p, arena);
     GeneFit fit{make_search(f + q, arena), q == 0, gene_ok};
     const std::int64_t widest = f > q ? f : q;

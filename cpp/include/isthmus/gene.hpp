@@ -29,12 +29,15 @@ struct Gene {
     double* stratum_exposure;
     const double* offset;    // (n_padded)
     const double* exposure;  // (n_padded)
-    double* design_total;    // (f) X'y: the likelihood is linear in it
-    double offset_total;     // sum of y * offset
-    double constant;         // -sum log y!
-    double total;            // sum of y
-    CountTail* level;        // (n_levels), for designs whose dispersion is constant within a level
+    const double* weight;  // (n_padded) of each observation, 0 for padding; null: all 1. Totals hold it, `y` does not.
+    double* design_total;  // (f) X'y: the likelihood is linear in it
+    double offset_total;   // sum of y * offset
+    double constant;       // -sum log y!
+    double total;          // sum of y
+    CountTail* level;      // (n_levels), for designs whose dispersion is constant within a level
 };
+
+static inline double weight_of(const Gene& g, int position) { return g.weight ? g.weight[position] : 1.0; }
 
 // Does the predictor differ between cells of a stratum?
 static inline bool varies_within_strata(const StratifiedDesign& d) { return d.n_continuous > 0 || d.fixed_cell; }
@@ -81,6 +84,22 @@ static inline void read_offset(const Problem& p, int gene, Gene& g, double* offs
     g.exposure = exposure;
 }
 
+// Weights of this gene's observations in stratum order, and what they leave of the strata's exposures.
+static inline void read_weights(const Problem& p, int gene, Gene& g, double* weight) {
+    g.weight = nullptr;
+    if (!p.weights) return;
+    const double* column = p.weights + gene * p.weight_gene_stride;
+    for (int s = 0; s < p.n_strata; ++s) {
+        g.stratum_exposure[s] = 0;
+        for (int i = p.stratum_start[s]; i < p.stratum_start[s + 1]; ++i) {
+            const int cell = p.cell_of_position[i];
+            weight[i] = cell < 0 ? 0.0 : column[cell * p.weight_cell_stride];
+            g.stratum_exposure[s] += weight[i] * g.exposure[i];
+        }
+    }
+    g.weight = weight;
+}
+
 static inline void read_totals(const Problem& p, Gene& g) {
     const StratifiedDesign& d = p.mean;
     for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
@@ -89,11 +108,12 @@ static inline void read_totals(const Problem& p, Gene& g) {
     for (int s = 0; s < p.n_strata; ++s) {
         double total = 0;
         for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
-            total += g.y[k];
-            g.offset_total += g.y[k] * g.offset[g.position[k]];
+            const double y = weight_of(g, g.position[k]) * g.y[k];
+            total += y;
+            g.offset_total += y * g.offset[g.position[k]];
             for (int c = 0; c < d.n_continuous; ++c)
                 g.design_total[d.continuous_column[c]] +=
-                    g.y[k] * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
+                    y * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
         }
         for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
             g.design_total[d.entry_column[e]] += total * d.entry_value[e];
@@ -104,6 +124,11 @@ static inline void read_totals(const Problem& p, Gene& g) {
 
 static inline double log_factorials(const Gene& g) {
     Pack out{};
+    if (g.weight) {
+        double weighted = 0;
+        for (int k = 0; k < g.n_nonzero; ++k) weighted += g.weight[g.position[k]] * log_factorial(all(g.y[k])).lo[0];
+        return weighted;
+    }
     for (int k = 0; k < g.n_nonzero; k += pack_lanes) {
         out += log_factorial(load(g.y + k));  // y is padded with zeros, and log 0! = 0
     }
@@ -172,7 +197,7 @@ static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero
     const std::int64_t n = most_nonzero, s = p.n_strata, lines = 16 + 3 * static_cast<std::int64_t>(p.n_levels);
     return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
                 8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
-                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0)) +
+                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (p.weights ? p.n_padded : 0)) +
            static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
 }
 
@@ -186,12 +211,14 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     g.design_total = arena.take<double>(p.mean.n_columns);
     double* offset = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
     double* exposure = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
+    double* weight = p.weights ? arena.take<double>(p.n_padded) : nullptr;
     read_counts(p, gene, g);
     read_offset(p, gene, g, offset, exposure);
+    read_weights(p, gene, g, weight);
     read_totals(p, g);
     g.constant = -log_factorials(g);
     g.level = arena.take<CountTail>(p.n_levels);
-    if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion)) return;
+    if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion) || g.weight) return;
     double* histogram = arena.take<double>(longest_tail + 1);
     for (int r = 0; r < p.n_levels; ++r) read_tail(p, g, r, histogram, g.level[r], arena);
 }

@@ -353,13 +353,30 @@ static inline void cell_dispersions(const Problem& p, int first, int n, double b
         store(alpha + i, exp_pack(at_least(at_most(load(alpha + i), max_log_dispersion), min_log_dispersion)));
 }
 
+// The terms of a block's cells, each in a buffer of its own, summed over (1, continuous columns).
+static inline void add_block(const Problem& p, const Workspace& w, int first, int n, StratumSums& s) {
+    const StratifiedDesign &d = p.mean, &z = p.dispersion;
+    const int m = 1 + z.n_continuous;
+    const double* x = d.continuous + first;
+    const double* zx = z.continuous + first;
+    add_weighted(w.block.ge, x, p.n_padded, d.n_continuous, n, s.ge);
+    add_weighted_square(w.block.he, x, p.n_padded, d.n_continuous, n, w.block.work, s.he);
+    add_weighted(w.block.gz, zx, p.n_padded, z.n_continuous, n, s.gz);
+    add_weighted_square(w.block.hz, zx, p.n_padded, z.n_continuous, n, w.block.work, s.hz);
+    add_weighted(w.block.cross, zx, p.n_padded, z.n_continuous, n, s.cross);
+    for (int c = 0; c < d.n_continuous; ++c) {
+        for (int i = 0; i < n; i += pack_lanes)
+            store(w.block.work + i, load(w.block.cross + i) * load(x + c * static_cast<std::int64_t>(p.n_padded) + i));
+        add_weighted(w.block.work, zx, p.n_padded, z.n_continuous, n, s.cross + (c + 1) * m);
+    }
+}
+
 // Cells of one stratum with a dispersion of their own each.
 static inline void varying_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum,
                                    const double* theta, StratumSums& s, Summary* summary) {
     const StratifiedDesign &d = p.mean, &z = p.dispersion;
     const double *a = theta, *b = theta + d.n_columns;
     const double base = row_product(d, stratum, a), base_zeta = row_product(z, stratum, b);
-    const int m = 1 + z.n_continuous;
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
         const int n =
@@ -368,25 +385,17 @@ static inline void varying_stratum(const Problem& p, const Gene& g, const Worksp
         cell_dispersions(p, first, n, base_zeta, b, w.block.alpha);
         zero_part_varying(w.block, n, s);
         k = add_counts(p, g, w.block, first, first + n, k, true, s, nullptr);
-        const double* x = d.continuous + first;
-        const double* zx = z.continuous + first;
-        add_weighted(w.block.ge, x, p.n_padded, d.n_continuous, n, s.ge);
-        add_weighted_square(w.block.he, x, p.n_padded, d.n_continuous, n, w.block.work, s.he);
-        add_weighted(w.block.gz, zx, p.n_padded, z.n_continuous, n, s.gz);
-        add_weighted_square(w.block.hz, zx, p.n_padded, z.n_continuous, n, w.block.work, s.hz);
-        add_weighted(w.block.cross, zx, p.n_padded, z.n_continuous, n, s.cross);
-        for (int c = 0; c < d.n_continuous; ++c) {
-            for (int i = 0; i < n; i += pack_lanes)
-                store(w.block.work + i,
-                      load(w.block.cross + i) * load(x + c * static_cast<std::int64_t>(p.n_padded) + i));
-            add_weighted(w.block.work, zx, p.n_padded, z.n_continuous, n, s.cross + (c + 1) * m);
-        }
+        add_block(p, w, first, n, s);
         if (!summary) continue;
         for (int i = 0; i < n; ++i)
             if (p.cell_of_position[first + i] >= 0) note_dispersion(w.block.alpha[i], 1, *summary);
         add_expected(p, w.block, first, n, s, *summary);
     }
 }
+
+// Observations with weights (weighted.hpp).
+static inline void weighted_stratum(const Problem& p, const Gene& g, const Workspace& w, int stratum,
+                                    const double* theta, bool poisson, StratumSums& s, Summary* summary);
 
 static inline double clamped_dispersion(const Problem& p, int stratum, const double* b) {
     const double zeta = row_product(p.dispersion, stratum, b);
@@ -426,7 +435,7 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
                             Derivatives& out, Summary* summary = nullptr) {
     const int f = p.mean.n_columns, width = f + p.dispersion.n_columns;
     const int k = 1 + p.mean.n_continuous, m = 1 + p.dispersion.n_continuous;
-    const bool varying = !poisson && varies_within_strata(p.dispersion);
+    const bool varying = !poisson && (g.weight || varies_within_strata(p.dispersion));
     clear(out.gradient, width);
     clear(out.curvature, width * width);
     double linear = g.offset_total;
@@ -436,7 +445,9 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
     for (int s = 0; s < p.n_strata; ++s) {
         clear(w.sums, k, m);
         const double alpha = poisson || varying ? 0.0 : clamped_dispersion(p, s, theta + f);
-        if (varying)
+        if (g.weight)
+            weighted_stratum(p, g, w, s, theta, poisson, w.sums, summary);
+        else if (varying)
             varying_stratum(p, g, w, s, theta, w.sums, summary);
         else
             constant_stratum(p, g, w, s, theta, alpha, w.sums, summary);
@@ -475,10 +486,13 @@ static inline double add_excess(const Problem& p, const Gene& g, Workspace& w, c
             p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, a, w.block.mu);
         Pack total{};
-        for (int i = 0; i < n; i += pack_lanes) total += load(w.block.mu + i) * load(w.block.mu + i);
+        for (int i = 0; i < n; i += pack_lanes) {
+            const Pack mu = load(w.block.mu + i);
+            total += g.weight ? load(g.weight + first + i) * mu * mu : mu * mu;
+        }
         square += sum(total);
         for (; k < g.n_nonzero && g.position[k] < first + n; ++k)
-            out += g.y[k] * (g.y[k] - 1 - 2 * w.block.mu[g.position[k] - first]);
+            out += weight_of(g, g.position[k]) * g.y[k] * (g.y[k] - 1 - 2 * w.block.mu[g.position[k] - first]);
     }
     return out;
 }

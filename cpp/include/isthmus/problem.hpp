@@ -58,6 +58,10 @@ struct Problem {
     std::int64_t gene_offset_cell_stride;
     std::int64_t gene_offset_gene_stride;
     const int* cell_of_position;  // (n_padded) -1 for padding
+    // a weight for every cell and gene, in the caller's cell order; null: all 1
+    const double* weights;
+    std::int64_t weight_cell_stride;
+    std::int64_t weight_gene_stride;
     // what to do
     const double* start_mean;        // (n_genes, mean.n_columns) or null: chosen by the kernel
     const double* start_dispersion;  // (n_genes, dispersion.n_columns) or null

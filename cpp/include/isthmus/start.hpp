@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cholesky.hpp"
-#include "likelihood.hpp"
+#include "weighted.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
 
@@ -55,9 +55,10 @@ static inline void start_mean(const Problem& p, const Gene& g, RowRegression r, 
 
 static inline double stratum_moment(const Problem& p, const Gene& g, int s, double rate, double& mean_square) {
     double square = 0, excess = 0;
-    for (int i = p.stratum_start[s]; i < p.stratum_start[s + 1]; ++i) square += g.exposure[i] * g.exposure[i];
+    for (int i = p.stratum_start[s]; i < p.stratum_start[s + 1]; ++i)
+        square += weight_of(g, i) * g.exposure[i] * g.exposure[i];
     for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k)
-        excess += g.y[k] * (g.y[k] - 1 - 2 * rate * g.exposure[g.position[k]]);
+        excess += weight_of(g, g.position[k]) * g.y[k] * (g.y[k] - 1 - 2 * rate * g.exposure[g.position[k]]);
     mean_square = rate * rate * square;
     return excess + mean_square;
 }

@@ -157,6 +157,7 @@ class Gene:
     offset: np.ndarray
     z: np.ndarray | None = None
     log_alpha: np.ndarray | None = None  # with z: an offset of log alpha
+    weight: np.ndarray | None = None  # of each cell's log-likelihood
 
     @property
     def n_mean(self) -> int:
@@ -171,7 +172,12 @@ class Gene:
     def terms(self, theta: np.ndarray) -> CellTerms:
         eta, lam = self.x @ theta[: self.n_mean] + self.offset, self.log_dispersion(theta)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return poisson_terms(self.y, eta) if lam is None else negative_binomial_terms(self.y, eta, lam)
+            terms = poisson_terms(self.y, eta) if lam is None else negative_binomial_terms(self.y, eta, lam)
+        return terms if self.weight is None else CellTerms(*(self.weight * part for part in terms))
+
+    def total(self, values: np.ndarray) -> float:
+        """Weighted sum over cells."""
+        return float(values.sum() if self.weight is None else self.weight @ values)
 
     def value(self, theta: np.ndarray) -> float:
         total = self.terms(theta).value.sum()
@@ -265,7 +271,7 @@ def fit_gene(
 
 
 def _level_start(gene: Gene) -> np.ndarray:
-    level = np.log(gene.y.sum() / np.exp(gene.offset).sum())
+    level = np.log(gene.total(gene.y) / gene.total(np.exp(gene.offset)))
     return np.linalg.lstsq(gene.x, np.full(len(gene.y), level), rcond=None)[0]
 
 
@@ -279,7 +285,7 @@ def _joint_starts(
         return np.linalg.lstsq(gene.z, np.full(len(gene.y), np.log(alpha)), rcond=None)[0]
 
     mu = np.exp(gene.x @ poisson_mean + gene.offset)
-    moments = float(((gene.y - mu) ** 2 - gene.y).sum() / (mu**2).sum())
+    moments = gene.total((gene.y - mu) ** 2 - gene.y) / gene.total(mu**2)
     moments = min(max(moments, 1e-2), 1e2)
     first_dispersion = level(moments) if start_dispersion is None else start_dispersion
     yield np.concatenate([poisson_mean if start_mean is None else start_mean, first_dispersion])
@@ -298,6 +304,7 @@ def fit_genes(
     *,
     dispersion_offset: np.ndarray | None = None,
     gene_offset: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     start_mean: np.ndarray | None = None,
     start_dispersion: np.ndarray | None = None,
     fix_dispersion: bool = False,
@@ -317,6 +324,8 @@ def fit_genes(
         Natural log, ``(n_cells,)`` and ``(n_cells, n_genes)``; both are added.
     dispersion_offset
         ``(n_cells,)``, added to log alpha.
+    weights
+        ``(n_cells, n_genes)``, at least 0: each observation's log-likelihood is multiplied by its weight.
     start_mean, start_dispersion
         ``(f, n_genes)`` and ``(g, n_genes)``.
     fix_dispersion
@@ -331,7 +340,8 @@ def fit_genes(
     for k in range(n_genes):
         y = np.asarray(columns[:, [k]].toarray(), dtype=float).ravel()
         own_offset = offset if gene_offset is None else offset + gene_offset[:, k]
-        gene = Gene(y, x, own_offset, z=z if z.shape[1] else None, log_alpha=dispersion_offset)
+        weight = None if weights is None else np.asarray(weights[:, k], dtype=float)
+        gene = Gene(y, x, own_offset, z=z if z.shape[1] else None, log_alpha=dispersion_offset, weight=weight)
         starts = {
             "start_mean": None if start_mean is None else start_mean[:, k],
             "start_dispersion": None if start_dispersion is None else start_dispersion[:, k],
@@ -343,7 +353,7 @@ def fit_genes(
 def _fit_column(
     gene: Gene, starts: dict[str, np.ndarray | None], *, fix_dispersion: bool, max_iter: int, tol: float
 ) -> dict[str, np.ndarray | float | int]:
-    if not gene.y.any():
+    if not gene.total(gene.y) > 0:
         return _all_zero(gene.n_mean, 0 if gene.z is None else gene.z.shape[1])
     if not (fix_dispersion and gene.z is not None):
         optimum, at_limit = fit_gene(gene, **starts, max_iter=max_iter, tol=tol)
@@ -364,17 +374,18 @@ def _describe(gene: Gene, optimum: Optimum, *, at_limit: bool) -> dict[str, np.n
     gradient, neg_hessian = np.full(f + g, np.nan), np.full((f + g, f + g), np.nan)
     gradient[: len(score)], neg_hessian[: len(score), : len(score)] = score, information
     mu, alpha = np.exp(gene.x @ theta[:f] + gene.offset), np.zeros(len(gene.y))
+    weight = np.ones(len(mu)) if gene.weight is None else gene.weight
     if (lam := fitted.log_dispersion(theta)) is not None:
         alpha = np.exp(lam)
     return {
         "mean_coef": theta[:f],
         "dispersion_coef": np.full(g, np.nan) if at_limit else theta[f:],
         "log_likelihood": optimum.value,
-        "expected_info": (gene.x.T * (mu / (1 + alpha * mu))) @ gene.x,
+        "expected_info": (gene.x.T * (weight * mu / (1 + alpha * mu))) @ gene.x,
         "neg_hessian": neg_hessian,
         "gradient": gradient,
         "decrement": 0.5 * float(score @ ascent_step(score, information)),
-        "min_mu": mu.min(),
+        "min_mu": mu[weight > 0].min(),
         "min_alpha": alpha.min(),
         "max_alpha": alpha.max(),
         "mean_alpha": alpha.mean(),

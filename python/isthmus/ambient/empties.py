@@ -49,9 +49,11 @@ def refuse_filtered(cells: Counts, droplets: Counts, called: np.ndarray) -> None
     alike = droplets.n_cells <= cells.n_cells
     if called.all() or (alike and not called.any()):
         reason = "each of them is called a cell" if called.all() else f"`cells` has {cells.n_cells:,}"
+        swapped = called.all() and cells.n_cells > droplets.n_cells
+        remedy = "Pass the unfiltered counts (raw_feature_bc_matrix)."
         msg = (
             f"`droplets` must be the raw matrix, with the empty droplets; got {plural(droplets.n_cells, 'droplet')}, "
-            f"and {reason}. Pass the unfiltered counts (raw_feature_bc_matrix)."
+            f"and {reason}. {'Are `cells` and `droplets` swapped?' if swapped else remedy}"
         )
         raise InputError(msg)
 

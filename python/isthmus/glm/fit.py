@@ -10,29 +10,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, read_counts
+from isthmus.data.counts import Counts, open_counts
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.glm import kernel
 from isthmus.glm.constraints import Constraint, resolve_constraints
-from isthmus.glm.estimate import Job, estimate, mean_counts
+from isthmus.glm.estimate import Estimates, Job, estimate
 from isthmus.glm.nested_terms import nested_terms
 from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
-from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
 from isthmus.glm.source import Source
 from isthmus.glm.threads import check_whole, read_threads
+from isthmus.glm.weights import check_identified, for_all_genes, read_weights
 from isthmus.messages import tell
 from isthmus.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import scipy.sparse as sp
-
-    from isthmus.glm.kernel import GeneFits
 
 _FEW_DF = 40  # below it maximum-likelihood dispersions are noticeably too small
 _STATUS = np.array(["ok", "poisson_limit", "not_converged", "all_zero"], dtype=object)
@@ -47,6 +43,7 @@ def fit_glm(
     dispersion_constraints: Any = None,
     size_factors: Any = "auto",
     offset: Any = None,
+    weights: Any = None,
     noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
     cell_data: pd.DataFrame | None = None,
@@ -73,7 +70,9 @@ def fit_glm(
     ----------
     data
         Counts, cells x genes: AnnData, ``AnnData.raw``, DataFrame, ndarray, scipy CSR/CSC. Never made dense, never
-        changed.
+        changed. What is stored is never read as a whole: an AnnData backed by h5ad or zarr (CSR, CSC or dense), a zarr
+        array, h5py dataset or dask array is checked in one pass and then fitted chunk by chunk, with the same numbers.
+        Stored by genes (CSC) it is read once more, by cells once more for every chunk.
     design, dispersion_design
         Formulas such as ``"~ condition + age"``, or matrices with one row per cell. Numeric columns are numeric, all
         others categorical.
@@ -87,6 +86,11 @@ def fit_glm(
     offset
         Natural log, added to log mu: one value per cell, a column name, or one per cell and gene. A Series or DataFrame
         is matched by the names of cells and genes.
+    weights
+        How much each count says: its log-likelihood is multiplied by it, so that a cell of weight 2 counts as two and
+        one of weight 0 not at all. At least 0; one value per cell, a column name, or one per cell and gene (such as
+        zinbwave's for zero inflation). Parameters whose cells all have weight 0 in a gene have no estimate there
+        (status "separated"). The means of the tables, size factors and residuals do not use them.
     noise_model
         "nb" (also "negative_binomial") or "poisson" (alpha = 0; the dispersion design is not used).
     dispersion
@@ -110,7 +114,8 @@ def fit_glm(
         group means), "zero", or arrays, free parameters x genes (log alpha for the dispersion). The optimum does not
         depend on it.
     chunk_genes
-        Genes laid out at once; smaller means less memory. None chooses.
+        Genes laid out at once; smaller means less memory. None chooses: all of a matrix in memory, and of a stored one
+        as many as hold some six million counts (less than 200 MB).
     max_iter, tol
         Newton steps at most; a gene has converged when one more step promises less log-likelihood than `tol`.
     dtype
@@ -141,7 +146,7 @@ def fit_glm(
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = read_threads(n_threads)
     counts = (
-        data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+        data if isinstance(data, Counts) else open_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     )
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
     job = _read_job(
@@ -152,6 +157,7 @@ def fit_glm(
         dispersion_constraints,
         size_factors,
         offset,
+        weights,
         noise_model,
         columns,
     )
@@ -162,14 +168,16 @@ def fit_glm(
         "max_iter": int(max_iter),
         "tol": float(tol),
         "gene_offset": job.gene_offset is not None,
+        "weights": None if job.weights is None else "cells" if job.cell_weights is not None else "observations",
+        "zero_weights": job.weights is not None and bool((job.weights <= 0).any()),
         "nested": nested_terms(job.mean[0], counts.cell_data),
         "kernel": kernel.kernel_name(),
         "versions": _versions(),
     }
     _tell_few_df(job, settings)
     with Progress(counts.n_genes, progress) as bar:
-        fits = estimate(job, settings, init, dispersion_init, chunk_genes, threads, bar)
-    fit = replace(_result(job, fits, settings), source=Source(data, layer, gene_names))
+        estimates = estimate(job, settings, init, dispersion_init, chunk_genes, threads, bar)
+    fit = replace(_result(job, estimates, settings), source=Source(data, layer, gene_names))
     _warn_not_converged(fit)
     return fit
 
@@ -186,6 +194,7 @@ def _read_job(
     dispersion_constraints: Any,
     size_factors: Any,
     offset: Any,
+    weights: Any,
     noise_model: str,
     columns: dict[str, Any],
 ) -> Job:
@@ -200,10 +209,24 @@ def _read_job(
         z = read_design(dispersion_design, counts, counts.cell_data, argument="dispersion_design", **columns)
         dispersion = resolve_constraints(z, dispersion_constraints, argument="dispersion_constraints")
     own_offset, gene_offset = read_offset(offset, counts)
-    job = Job(counts, mean, dispersion, read_size_factors(size_factors, counts), own_offset, gene_offset)
-    if counts.n_cells <= job.x.shape[1]:
+    cell_weights, gene_weights = read_weights(weights, counts)
+    job = Job(
+        counts,
+        mean,
+        dispersion,
+        read_size_factors(size_factors, counts),
+        own_offset,
+        gene_offset,
+        for_all_genes(cell_weights, counts.n_genes) if gene_weights is None else gene_weights,
+        cell_weights,
+    )
+    if cell_weights is not None:
+        check_identified(job.x, cell_weights, "design")
+        check_identified(job.z, cell_weights, "dispersion_design")
+    if job.df_resid <= 0:
+        what = "cells" if weights is None else "cells with a positive weight"
         msg = (
-            f"`design` must have fewer free parameters than there are cells ({counts.n_cells}); it has "
+            f"`design` must have fewer free parameters than there are {what} ({job.df_resid + job.x.shape[1]}); it has "
             f"{job.x.shape[1]}. Use a smaller design."
         )
         raise InputError(msg)
@@ -242,7 +265,7 @@ def _versions() -> dict[str, str]:
 
 
 def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
-    left = job.counts.n_cells - job.x.shape[1]
+    left = job.df_resid
     if settings["dispersion"] == "ml" and left < _FEW_DF:
         tell(
             f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too '
@@ -255,11 +278,8 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------------
 
 
-def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
-    means = mean_counts(job.counts.matrix, job.size_factors)
-    separations = find_separation(
-        job.counts.matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, _raw_means(job.counts.matrix)
-    )
+def _result(job: Job, estimates: Estimates, settings: dict[str, Any]) -> GlmFit:
+    fits, means, separations = estimates.fits, estimates.means, estimates.separations
     if settings["dispersion"] in ("moments", "trend"):  # no maximum of a likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
     status = _STATUS[fits.code]
@@ -284,11 +304,8 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         gradient=fits.gradient,
         separations=tuple(separations),
         settings=settings,
+        weights=job.cell_weights,
     )
-
-
-def _raw_means(matrix: sp.csr_matrix) -> np.ndarray:
-    return np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
 
 
 def _warn_not_converged(fit: GlmFit) -> None:

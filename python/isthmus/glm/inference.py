@@ -47,6 +47,7 @@ def test_glm(
     data: Any = None,
     layer: str | None = None,
     offset: Any = None,
+    weights: Any = None,
     n_threads: int | None = None,
 ) -> pd.DataFrame:
     r"""Test a coefficient, a factor, any contrast or a smaller model in every gene.
@@ -94,8 +95,8 @@ def test_glm(
     data, layer
         The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score", "qlf" and
         separated genes need them, and only where the object that was fitted is no longer around.
-    offset
-        The fit's offset per cell and gene, if it had one and counts are needed.
+    offset, weights
+        The fit's offset or weights per cell and gene, if it had such and counts are needed.
     n_threads
         Threads for refits; None = all cores.
     replicate
@@ -153,13 +154,15 @@ def test_glm(
     if method == "qlf":
         check_quasi(fit, hypotheses[0])
     _check_likelihood(fit, asked, hypotheses[0])
+    _check_reference(fit, asked)
     if replicate is None:
         for tested in hypotheses:
             warn_nested(fit, tested)
-        evidence = find_evidence(fit, data, layer, offset) if _may_need_counts(fit, asked, hypotheses, data) else None
+        needed = _may_need_counts(fit, asked, hypotheses, data)
+        evidence = find_evidence(fit, data, layer, offset, weights) if needed else None
         replicates = None
     else:
-        _check_robust(asked)
+        _check_robust(fit, asked)
         evidence = need_evidence(fit, find_evidence(fit, data, layer, offset), "`replicate`")
         replicates = read_replicates(replicate, fit, evidence)
         for place, tested in enumerate(hypotheses):
@@ -220,7 +223,13 @@ def _read_options(
     return Asked(method, reference, information, alternative, threshold, read_threads(n_threads), sandwich)
 
 
-def _check_robust(asked: Asked) -> None:
+def _check_robust(fit: GlmFit, asked: Asked) -> None:
+    if fit.settings.get("weights"):
+        msg = (
+            "`replicate` is for fits without observation weights. Sum the cells of each replicate with pseudobulk() "
+            "first, or fit without `weights`."
+        )
+        raise InputError(msg)
     if asked.method not in ("wald", "score"):
         msg = (
             f'`replicate` is for method="wald" and "score"; got "{asked.method}". For quasi-likelihood sum the '
@@ -257,12 +266,22 @@ def _check_likelihood(fit: GlmFit, asked: Asked, tested: Hypothesis) -> None:
         raise InputError(msg)
 
 
+def _check_reference(fit: GlmFit, asked: Asked) -> None:
+    if asked.reference == "t" and fit.weights is None and fit.settings.get("zero_weights"):
+        msg = (
+            '`reference` = "t" needs the same degrees of freedom in every gene; this fit has weights of 0 in some '
+            'cells of some genes. Use "normal".'
+        )
+        raise InputError(msg)
+
+
 def _may_need_counts(fit: GlmFit, asked: Asked, hypotheses: list[Hypothesis], data: Any) -> bool:
-    """Wald tests need none unless a gene is separated in a contrast. An offset per cell and gene is asked for again, so
-    it is only looked for where it must be."""
+    """Wald tests need none unless a gene is separated in a contrast. An offset or weights per cell and gene are asked
+    for again, so they are only looked for where they must be."""
     if asked.method != "wald" or data is not None:
         return True
-    separations = [] if fit.settings["gene_offset"] else list(fit.separated(hypotheses[0].model).values())
+    asks = fit.settings["gene_offset"] or fit.settings.get("weights") == "observations"
+    separations = [] if asks else list(fit.separated(hypotheses[0].model).values())
     return any(loads(s, tested.free).any() for tested in hypotheses for s in separations)
 
 

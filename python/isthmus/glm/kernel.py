@@ -93,6 +93,7 @@ def fit_genes(
     *,
     dispersion_offset: np.ndarray | None = None,
     gene_offset: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     start_mean: np.ndarray | None = None,
     start_dispersion: np.ndarray | None = None,
     fix_dispersion: bool = False,
@@ -114,6 +115,8 @@ def fit_genes(
         ``(n_cells,)``, natural log.
     gene_offset
         ``(n_cells, n_genes in range)``, natural log, added to `offset`.
+    weights
+        ``(n_cells, n_genes in range)``, at least 0: each observation's log-likelihood is multiplied by its weight.
     start_mean, start_dispersion
         ``(f, G)`` and ``(g, G)``; None lets the kernel choose.
     fix_dispersion
@@ -139,6 +142,7 @@ def fit_genes(
             offset,
             dispersion_offset=dispersion_offset,
             gene_offset=gene_offset,
+            weights=weights,
             start_mean=start_mean,
             start_dispersion=start_dispersion,
             fix_dispersion=fix_dispersion,
@@ -156,6 +160,7 @@ def fit_genes(
         offset=np.ascontiguousarray(offset, dtype=np.float64),
         dispersion_offset=dispersion_offset,
         gene_offset=gene_offset,
+        weights=weights,
         start_mean=_by_gene(start_mean),
         start_dispersion=_by_gene(start_dispersion),
         fix_dispersion=fix_dispersion,
@@ -177,6 +182,16 @@ def join(parts: list[GeneFits]) -> GeneFits:
     return GeneFits(
         **{name: np.concatenate([getattr(p, name) for p in parts], axis=axis.get(name, 0)) for name in names}
     )
+
+
+def take(fits: GeneFits, order: np.ndarray) -> GeneFits:
+    """Some genes of a result, in this order."""
+    by_column = ("mean_coef", "dispersion_coef")
+    taken = {
+        field.name: getattr(fits, field.name)[:, order] if field.name in by_column else getattr(fits, field.name)[order]
+        for field in fields(fits)
+    }
+    return type(fits)(**taken)
 
 
 def spin(seconds: float, where: str = "cpp") -> None:

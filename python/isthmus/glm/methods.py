@@ -100,9 +100,9 @@ def _testable(fit: GlmFit, tested: Hypothesis, status: np.ndarray) -> np.ndarray
 
 
 def _flat(fit: GlmFit, tested: Hypothesis) -> np.ndarray:
-    """Dispersions of cells whose mean is 0: the likelihood says nothing about them."""
+    """Dispersions of cells whose mean is 0, parameters without an observation: of them the likelihood says nothing."""
     out = np.zeros(fit.n_genes, dtype=bool)
-    for gene, separation in fit.separated("dispersion").items() if tested.model == "dispersion" else ():
+    for gene, separation in fit.separated(tested.model).items():
         out[gene] = not len(separation.faces) and bool(loads(separation, tested.free).any())
     return out
 
@@ -218,7 +218,7 @@ def _test_separated(
 def _penalized(fit: GlmFit, tested: Hypothesis, evidence: Evidence | None, status: np.ndarray) -> np.ndarray:
     """Firth's estimate of a separated contrast of the mean model, at the fit's dispersion."""
     out = np.full(fit.n_genes, np.nan)
-    genes = np.flatnonzero(status == "separated")
+    genes = np.flatnonzero((status == "separated") & ~_flat(fit, tested))
     if evidence is None or not genes.size or tested.model != "mean" or not tested.single:
         return out
     model = refit.full_model(fit)

@@ -25,8 +25,8 @@ def read_offset(spec: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | Non
     if spec is None:
         return zero, None
     if isinstance(spec, str):
-        spec = _column(spec, counts)
-    values = ordered_offset(spec, counts.cell_names, counts.gene_names)
+        spec = column_of_cells(spec, counts, "offset")
+    values = ordered_values(spec, counts.cell_names, counts.gene_names)
     bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
     if bad.any():
         msg = (
@@ -37,17 +37,21 @@ def read_offset(spec: Any, counts: Counts) -> tuple[np.ndarray, np.ndarray | Non
     return (values, None) if values.ndim == 1 else (zero, values)
 
 
-def ordered_offset(spec: Any, cell_names: np.ndarray, gene_names: np.ndarray) -> np.ndarray:
+def ordered_values(
+    spec: Any, cell_names: np.ndarray, gene_names: np.ndarray, *, argument: str = "offset"
+) -> np.ndarray:
     """Numbers in the order of the cells and genes."""
-    values = check_offset(spec, len(cell_names), len(gene_names))
+    values = check_values(spec, len(cell_names), len(gene_names), argument=argument)
     if isinstance(spec, (pd.Series, pd.DataFrame)):
-        values = values[cell_order(spec.index, cell_names, argument="offset")]
+        values = values[cell_order(spec.index, cell_names, argument=argument)]
     if isinstance(spec, pd.DataFrame):
-        values = values[:, gene_order(spec.columns, gene_names, argument="offset")]
+        values = values[:, gene_order(spec.columns, gene_names, argument=argument)]
     return values
 
 
-def check_offset(spec: Any, n_cells: int, n_genes: int, *, for_all: bool = False) -> np.ndarray:
+def check_values(
+    spec: Any, n_cells: int, n_genes: int, *, for_all: bool = False, argument: str = "offset"
+) -> np.ndarray:
     """Numbers, one per cell or per cell and gene; also one for all cells with `for_all`."""
     try:
         if isinstance(spec, (pd.Series, pd.DataFrame)):
@@ -56,14 +60,15 @@ def check_offset(spec: Any, n_cells: int, n_genes: int, *, for_all: bool = False
             values = np.asarray(spec.toarray() if sparse.issparse(spec) else spec, dtype=float)
     except (TypeError, ValueError):
         got = f"values such as {spec.iloc[0]!r}" if isinstance(spec, pd.Series) else type(spec).__name__
-        msg = f"`offset` must be numbers (natural log); got {got}."
+        unit = " (natural log)" if argument == "offset" else ""
+        msg = f"`{argument}` must be numbers{unit}; got {got}."
         raise InputError(msg) from None
     if values.ndim == 0 and for_all:
         return np.full(n_cells, float(values))
     if values.shape not in ((n_cells,), (n_cells, n_genes)):
         got = " x ".join(map(str, values.shape)) or "a single number"
         msg = (
-            f"`offset` must hold one value per cell ({n_cells}) or per cell and gene ({n_cells} x {n_genes}); "
+            f"`{argument}` must hold one value per cell ({n_cells}) or per cell and gene ({n_cells} x {n_genes}); "
             f"got {got}."
         )
         raise InputError(msg)
@@ -84,7 +89,7 @@ def new_shift(size_factors: Any, offset: Any, n_cells: int, n_genes: int) -> np.
         raise InputError(msg)
     alone = offset is not None and np.size(offset) == 1  # R has no single numbers, only vectors of one
     given = np.ravel(offset)[0] if alone else 0.0 if offset is None else offset
-    values = check_offset(given, n_cells, n_genes, for_all=True)
+    values = check_values(given, n_cells, n_genes, for_all=True)
     if not np.isfinite(values).all():
         msg = "`offset` must be finite (natural log); got missing or infinite values."
         raise InputError(msg)
@@ -92,11 +97,12 @@ def new_shift(size_factors: Any, offset: Any, n_cells: int, n_genes: int) -> np.
     return logs[:, None] + (values[:, None] if values.ndim == 1 else values)
 
 
-def _column(name: str, counts: Counts) -> pd.Series:
+def column_of_cells(name: str, counts: Counts, argument: str) -> pd.Series:
+    """A column of the cells' data, by its name."""
     columns = [] if counts.cell_data is None else [str(column) for column in counts.cell_data.columns]
     if counts.cell_data is None or name not in counts.cell_data.columns:
         msg = (
-            f"`offset` must be numbers or a column of the cells' data; there is no column '{name}'. "
+            f"`{argument}` must be numbers or a column of the cells' data; there is no column '{name}'. "
             f"{did_you_mean(name, columns)}"
         )
         raise InputError(msg)

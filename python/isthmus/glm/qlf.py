@@ -152,7 +152,7 @@ def _residual_deviance(
     model: Model, evidence: Evidence, genes: np.ndarray, fits: GeneFits, alpha: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Adjusted residual deviance and its degrees of freedom, ``(n,)`` each: sums over cells of d / c and (1 - h) k, h
-    being the leverages."""
+    being the leverages. With observation weights w: w d / c, of a variance that is the smaller the larger w."""
     n_cells = len(model.x)
     deviance, df = np.empty(len(genes)), np.empty(len(genes))
     columns = evidence.counts.matrix[:, genes].tocsc()
@@ -168,7 +168,8 @@ def _residual_deviance(
         a = np.broadcast_to(alpha[part], mu.shape)
         scale, k = scaled_chi_square(mu, a)
         leverage = np.einsum("nf,gfh,nh->ng", model.x, np.nan_to_num(inverse[part]), model.x, optimize=True)
-        leverage = np.clip(leverage * mu / (1 + a * mu), 0, 1)
-        deviance[part] = (unit_deviance(y, mu, a) / scale).sum(axis=0)
-        df[part] = ((1 - leverage) * k).sum(axis=0)
+        w = 1.0 if evidence.weights is None else evidence.weights[:, genes[part]]
+        leverage = np.clip(leverage * w * mu / (1 + a * mu), 0, 1)
+        deviance[part] = (w * unit_deviance(y, mu, a) / scale).sum(axis=0)
+        df[part] = ((1 - leverage) * k * (w > 0)).sum(axis=0)
     return deviance, df

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.glm import kernel
+from isthmus.glm.kernel import take
+
+__all__ = [
+    "Model",
+    "dispersion_is_fixed",
+    "evaluate",
+    "full_model",
+    "maximise",
+    "null_coef",
+    "null_model",
+    "part_of",
+    "put",
+    "take",
+]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +142,7 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         # Nothing is left free of a dispersion model that a hypothesis fixes: hold it, as a column without effect.
         own |= {"start_dispersion": np.zeros((1, len(genes)))}
         z, fixed = np.zeros((len(z), 1)), True
-    counts, gene_offset = evidence.counts.matrix, evidence.gene_offset
+    counts, gene_offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
     whole = len(genes) == counts.shape[1]
     return kernel.fit_genes(
         counts if whole else counts[:, genes],
@@ -137,6 +151,7 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         model.offset,
         dispersion_offset=zeta if zeta.any() and not poisson else None,
         gene_offset=gene_offset if whole or gene_offset is None else gene_offset[:, genes],
+        weights=weights if whole or weights is None else weights[:, genes],
         fix_dispersion=fixed,
         **own,  # type: ignore[arg-type]
     )
@@ -151,16 +166,6 @@ def _widened(fits: GeneFits, g: int) -> GeneFits:
     return replace(fits, dispersion_coef=np.full((g, n), np.nan), neg_hessian=hessian, gradient=gradient)
 
 
-def take(fits: GeneFits, order: np.ndarray) -> GeneFits:
-    """Some genes of a result, in this order."""
-    by_column = ("mean_coef", "dispersion_coef")
-    taken = {
-        field.name: getattr(fits, field.name)[:, order] if field.name in by_column else getattr(fits, field.name)[order]
-        for field in fields(fits)
-    }
-    return type(fits)(**taken)
-
-
 def put(fits: GeneFits, where: np.ndarray, part: GeneFits) -> GeneFits:
     """A result with some of its genes replaced."""
     n = len(fits.code)
@@ -173,6 +178,11 @@ def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
     """The counts of some genes only."""
     if len(genes) == evidence.counts.n_genes:
         return evidence
-    counts, offset = evidence.counts, evidence.gene_offset
+    counts, offset, weights = evidence.counts, evidence.gene_offset, evidence.weights
     own = replace(counts, matrix=counts.matrix[:, genes], gene_names=counts.gene_names[genes])
-    return replace(evidence, counts=own, gene_offset=None if offset is None else offset[:, genes])
+    return replace(
+        evidence,
+        counts=own,
+        gene_offset=None if offset is None else offset[:, genes],
+        weights=None if weights is None else weights[:, genes],
+    )

@@ -16,7 +16,7 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
 from isthmus.glm.constraints import Constraint
-from isthmus.glm.offset import new_shift, ordered_offset
+from isthmus.glm.offset import new_shift, ordered_values
 from isthmus.glm.ported_names import PortedNames
 from isthmus.glm.separation import Separation, loads
 from isthmus.glm.source import Source
@@ -92,6 +92,9 @@ class GlmFit(PortedNames):
         Directions without a finite estimate.
     settings
         Everything the fit was asked for, the kernel that ran, versions, and the fit's id.
+    weights
+        ``(n_cells,)`` weights of the cells; None where all are 1 or a weight per cell and gene was used
+        (``settings["weights"]``: None, "cells" or "observations").
     source
         Where the counts came from, as a weak reference: the fit does not hold them.
     """
@@ -113,6 +116,7 @@ class GlmFit(PortedNames):
     gradient: np.ndarray
     separations: tuple[Separation, ...]
     settings: dict[str, Any]
+    weights: np.ndarray | None = None
     source: Source = field(default_factory=Source, repr=False)
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
     _estimates: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -136,8 +140,9 @@ class GlmFit(PortedNames):
 
     @property
     def df_resid(self) -> int:
-        """Cells minus free parameters of the mean model."""
-        return self.n_cells - self.mean_model.n_free
+        """Cells (of a positive weight) minus free parameters of the mean model."""
+        n = self.n_cells if self.weights is None else int((self.weights > 0).sum())
+        return n - self.mean_model.n_free
 
     @property
     def kernel(self) -> str:
@@ -378,7 +383,7 @@ class GlmFit(PortedNames):
         if offset is None:
             msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
             raise InputError(msg)
-        return own + ordered_offset(offset, self.cell_names, self.gene_names)
+        return own + ordered_values(offset, self.cell_names, self.gene_names)
 
     def residuals(
         self, data: Any, type: str = "pearson", *, layer: str | None = None, offset: Any = None, seed: int = 0

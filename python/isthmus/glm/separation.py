@@ -12,13 +12,14 @@ cells whose mean is 0, which say nothing about alpha.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isthmus.glm import cone
-from isthmus.glm.kernel import ALL_ZERO, POISSON_LIMIT
+from isthmus.glm.kernel import ALL_ZERO, POISSON_LIMIT, take
+from isthmus.glm.weights import patterns_of_zeros, unseen_directions
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -76,6 +77,7 @@ def find_separation(
     zeta_offset: np.ndarray,
     fits: GeneFits,
     gene_means: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> list[Separation]:
     """Check the genes whose fit looks suspicious, exactly.
 
@@ -91,7 +93,11 @@ def find_separation(
         The kernel's result.
     gene_means
         ``(n_genes,)`` mean count of each gene.
+    weights
+        ``(n_cells, n_genes)``: cells of weight 0 hold nothing, and parameters of such cells only have no estimate.
     """
+    if weights is not None and not all(seen.all() for seen, _ in patterns_of_zeros(weights)):
+        return _by_pattern(counts, x, z, offset, zeta_offset, fits, gene_means, weights)
     fitted = (fits.code != ALL_ZERO) & (fits.code != POISSON_LIMIT)
     suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < _SUSPECT_MEAN)
     extreme = fits.min_alpha * np.minimum(gene_means, 1.0) < _SUSPECT_EXCESS
@@ -117,6 +123,31 @@ def find_separation(
             coef = fits.dispersion_coef[:, gene]
             log_alpha = z @ coef + zeta_offset
             _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, log_mu, dead, positive, found)
+    return found
+
+
+def _by_pattern(
+    counts: sp.csr_matrix,
+    x: np.ndarray,
+    z: np.ndarray,
+    offset: np.ndarray,
+    zeta_offset: np.ndarray,
+    fits: GeneFits,
+    gene_means: np.ndarray,
+    weights: np.ndarray,
+) -> list[Separation]:
+    """Genes with the same cells of weight 0 together, without those cells; and directions that no cell sees."""
+    found: list[Separation] = []
+    for cells, genes in patterns_of_zeros(weights):
+        own = (counts[cells][:, genes], x[cells], z[cells], offset[cells], zeta_offset[cells])
+        part = find_separation(*own, take(fits, genes), gene_means[genes])
+        found += [replace(s, gene=int(genes[s.gene])) for s in part]
+    known = {(s.gene, s.model) for s in found}
+    for model, design in (("mean", x), ("dispersion", z)):
+        for genes, basis in unseen_directions(design, weights):
+            for gene in genes[fits.code[genes] != ALL_ZERO]:
+                if (int(gene), model) not in known:
+                    found.append(Separation(int(gene), model, basis, np.empty((0, basis.shape[1]))))
     return found
 
 

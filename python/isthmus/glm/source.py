@@ -11,7 +11,8 @@ import numpy as np
 from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
 from isthmus.data.wording import some
 from isthmus.errors import InputError
-from isthmus.glm.offset import ordered_offset
+from isthmus.glm.offset import ordered_values
+from isthmus.glm.weights import for_all_genes, ordered_weights
 
 if TYPE_CHECKING:
     from isthmus.glm.result import GlmFit
@@ -40,18 +41,19 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The counts of a fit, ``(n_cells, n_genes)``, and its offset per cell and gene if it had one."""
+    """The counts of a fit, ``(n_cells, n_genes)``, its offset per cell and gene and its weights if it had any."""
 
     counts: Counts
     gene_offset: np.ndarray | None
+    weights: np.ndarray | None = None  # (n_cells, n_genes), those of cells too
 
 
-def find_evidence(fit: GlmFit, data: Any, layer: str | None, offset: Any) -> Evidence | None:
+def find_evidence(fit: GlmFit, data: Any, layer: str | None, offset: Any, weights: Any = None) -> Evidence | None:
     """The counts that were handed in again, or those of the fit if they are still around; None if neither is."""
     counts = same_counts(fit, data, layer) if data is not None else _remembered(fit)
     if counts is None:
         return None
-    return Evidence(counts, _same_offset(fit, offset))
+    return Evidence(counts, _same_offset(fit, offset), _same_weights(fit, weights))
 
 
 def need_evidence(fit: GlmFit, evidence: Evidence | None, what: str) -> Evidence:
@@ -103,6 +105,8 @@ def _remembered(fit: GlmFit) -> Counts | None:
 def _check_means(fit: GlmFit, counts: Counts) -> None:
     """Normalised, filtered or other counts would give wrong numbers without a word."""
     means = np.asarray((1 / fit.size_factors) @ counts.matrix, dtype=float).reshape(-1) / fit.n_cells
+    if fit.settings.get("weights"):  # a gene may have its counts in cells of weight 0
+        means[np.isnan(fit.mean)] = 0
     wrong = np.flatnonzero(np.abs(means - np.nan_to_num(fit.mean)) > _SAME * np.maximum(means, np.nan_to_num(fit.mean)))
     if wrong.size:
         msg = (
@@ -122,4 +126,16 @@ def _same_offset(fit: GlmFit, offset: Any) -> np.ndarray | None:
     if offset is None:
         msg = "`offset` must be passed again: the fit used one value per cell and gene and does not keep it."
         raise InputError(msg)
-    return ordered_offset(offset, fit.cell_names, fit.gene_names)
+    return ordered_values(offset, fit.cell_names, fit.gene_names)
+
+
+def _same_weights(fit: GlmFit, weights: Any) -> np.ndarray | None:
+    if fit.settings.get("weights") != "observations":
+        if weights is not None:
+            msg = "`weights` are only asked for again where the fit had one per cell and gene. Leave them out."
+            raise InputError(msg)
+        return for_all_genes(fit.weights, fit.n_genes)
+    if weights is None:
+        msg = "`weights` must be passed again: the fit used one per cell and gene and does not keep them."
+        raise InputError(msg)
+    return ordered_weights(weights, fit.cell_names, fit.gene_names)

@@ -100,8 +100,10 @@ def moment_dispersion(
     z: np.ndarray,
     offset: np.ndarray,
     zeta_offset: np.ndarray,
-    gene_offset: np.ndarray | None,
     mean_coef: np.ndarray,
+    *,
+    gene_offset: np.ndarray | None,
+    weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dispersions by moments at given means: ``(g, n_genes)`` free parameters of log alpha, and which genes are at the
     Poisson limit.
@@ -111,7 +113,7 @@ def moment_dispersion(
     positive in any group is at the Poisson limit; single groups are held at 1e-8.
     """
     rows, groups = _distinct_rows(z, "dispersion_design", 'with dispersion="moments"', at_most=len(z) // 2)
-    alpha = group_moments(counts, x, offset, gene_offset, mean_coef, groups)
+    alpha = group_moments(counts, x, offset, gene_offset, mean_coef, groups, weights)
     limit = ~(alpha > 0).any(axis=0)
     log_alpha = np.log(np.clip(np.nan_to_num(alpha, nan=_LEAST), _LEAST, _MOST))
     target = log_alpha - _first_of_each(zeta_offset, groups)[:, None]
@@ -125,6 +127,7 @@ def group_moments(
     gene_offset: np.ndarray | None,
     mean_coef: np.ndarray,
     groups: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Moment estimates of alpha, ``(n_groups, n_genes)``."""
     n_groups, n_genes = int(groups.max()) + 1, counts.shape[1]
@@ -138,7 +141,8 @@ def group_moments(
         mu = np.exp(np.clip(eta, -700, 50))
         y = np.asarray(columns[:, chunk].toarray(), dtype=float)
         with np.errstate(invalid="ignore", divide="ignore"):
-            alpha[:, chunk] = (indicator @ ((y - mu) ** 2 - y)) / (indicator @ mu**2)
+            w = 1.0 if weights is None else weights[:, chunk]
+            alpha[:, chunk] = (indicator @ (w * ((y - mu) ** 2 - y))) / (indicator @ (w * mu**2))
     return alpha
 
 

@@ -32,6 +32,8 @@ def encode(fit: GlmFit) -> State:
         "offset": fit.offset,
     }
     state |= {name: getattr(fit, name) for name in _PER_GENE}
+    if fit.weights is not None:
+        state["weights"] = fit.weights
     meta: dict[str, Any] = {"settings": fit.settings, "separations": []}
     for model in ("mean", "dispersion"):
         meta[model] = _encode_submodel(model, fit.submodel(model), state)
@@ -69,6 +71,7 @@ def decode(state: State) -> GlmFit:
         offset=read_numbers(state["offset"], (len(cells),)),
         separations=_decode_separations(meta["separations"], state, {"mean": f, "dispersion": g}),
         settings=meta["settings"],
+        weights=read_numbers(state["weights"], (len(cells),)) if "weights" in state else None,
         **per_gene,
     )
 
