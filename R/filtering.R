@@ -14,7 +14,8 @@
 #' @param assay Name or number of the assay.
 #' @param cell_data A data.frame with one row per cell that takes the place of
 #'   `colData(data)`.
-#' @param test A result of [test_glm()]. Several contrasts are filtered one by one.
+#' @param test A result of [test_glm()]. Several contrasts or levels are filtered one
+#'   by one.
 #' @param fdr The level that the cutoff is chosen for.
 #' @return `expressed_genes()`: a named logical vector. `filter_by_mean()`: `test`
 #'   with another `padj`, `NA` for genes below the cutoff.
@@ -47,8 +48,10 @@ filter_by_mean <- function(test, fdr = 0.1) {
     abort_input(sprintf("`test` must be a result of test_glm(); got %s.", class(test)[[1L]]), call)
   }
   refuse_na(list(fdr = fdr), call)
+  strata <- names(test)[seq_len(match("gene", names(test)) - 1L)]
+  block <- do.call(paste, c(unclass(test)[c(strata, "contrast")], sep = "\r"))
   test$padj <- unwire_vector(call_engine(
-    "filter_by_mean", as.list(test$contrast), wire_numeric(test$mean), wire_numeric(test$pval), fdr = fdr, .call = call
+    "filter_by_mean", as.list(block), wire_numeric(test$mean), wire_numeric(test$pval), fdr = fdr, .call = call
   ))
   test
 }

@@ -8,8 +8,10 @@
 #'
 #' @param data Counts: a `SingleCellExperiment` or `SummarizedExperiment`; a
 #'   matrix, `dgCMatrix` or other `Matrix`, `DelayedArray` or data.frame, **genes x
-#'   cells**; or an AnnData held by reticulate (cells x genes). `DelayedArray`s are
-#'   read by blocks.
+#'   cells**; or an AnnData held by reticulate (cells x genes). A `DelayedArray`
+#'   (an `HDF5Array`, say) is read in blocks of cells into one sparse matrix in
+#'   memory: 12 bytes a positive count. An AnnData that is backed by a file is never
+#'   read as a whole.
 #' @param design The mean model: a one-sided formula, evaluated by R on the
 #'   columns of the cell data (`ns()`, `relevel()`, `cut()`, `I(x^2)` and every
 #'   other R function work; `offset()` terms are added to `offset`), or a matrix,
@@ -45,6 +47,9 @@
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
 #'   the mean, as DESeq2 does, for one dispersion a gene.
+#' @param by One fit a level: the name of a column, or one label per cell. Each level
+#'   is fitted as if there were no other cells, size factors included; tables and
+#'   tests gain the column.
 #' @param cell_data A data.frame with one row per cell that takes the place of
 #'   `colData(data)`. Rows go by name where both sides have names.
 #' @param as_numeric,as_categorical Names of columns to treat as numbers or as
@@ -68,7 +73,9 @@
 #'   `n_threads`.
 #' @return A fit of class `isthmus_glm`: plain R, so [saveRDS()] and worker
 #'   processes can have it. See [test_glm()] for tests and
-#'   [isthmus_glm-methods] for tables, coefficients, predictions and plots.
+#'   [isthmus_glm-methods] for tables, coefficients, predictions and plots. With
+#'   `by` a list of such fits by level, of class `isthmus_glm_strata`, with a method
+#'   of `as.data.frame()`; [test_glm()] takes it too.
 #' @section Errors:
 #' `isthmus_input_error` for everything the caller can mend; the text says what
 #' came and what to do. `isthmus_missing_dependency` where there is no engine.
@@ -85,14 +92,17 @@
 #' }
 fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NULL, dispersion_constraints = NULL,
                     size_factors = "auto", offset = NULL, weights = NULL, noise_model = "nb", dispersion = "ml",
-                    cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
+                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
                     assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L,
                     tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
+  if (!is.null(by)) {
+    return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))
+  }
   refuse_na(list(
-    size_factors = size_factors, offset = offset, weights = weights, noise_model = noise_model, dispersion = dispersion, assay = assay,
-    init = init, dispersion_init = dispersion_init, chunk_genes = chunk_genes, max_iter = max_iter, tol = tol,
-    dtype = dtype, n_threads = n_threads, progress = progress
+    size_factors = size_factors, offset = offset, weights = weights, noise_model = noise_model,
+    dispersion = dispersion, assay = assay, init = init, dispersion_init = dispersion_init,
+    chunk_genes = chunk_genes, max_iter = max_iter, tol = tol, dtype = dtype, n_threads = n_threads, progress = progress
   ), call)
   counts <- as_counts(data, assay = assay, call = call)
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)

@@ -5,7 +5,8 @@
 #' the likelihood ratio or the score; p-values are adjusted by Benjamini and
 #' Hochberg over the genes that have one.
 #'
-#' @param fit A fit of [fit_glm()].
+#' @param fit A fit of [fit_glm()]. Of fits `by` level each is tested, and the table
+#'   begins with the level.
 #' @param coef Name of one coefficient, such as `"conditionB"`, constrained ones
 #'   included.
 #' @param factor Name of a term of the formula: all its coefficients at once.
@@ -77,6 +78,9 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
                      lfc_threshold = 0, rest = "mean", data = NULL, assay = "counts", offset = NULL, weights = NULL,
                      n_threads = NULL) {
   call <- rlang::current_env()
+  if (inherits(fit, "isthmus_glm_strata")) {
+    return(test_strata(fit, mget(setdiff(names(formals()), "fit")), parent.frame(), call))
+  }
   check_fit(fit, call)
   refuse_na(list(
     coef = coef, factor = factor, pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method,
@@ -90,7 +94,7 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
     layer = found$layer, remembered = is.null(data),
     coef = coef, factor = factor, contrast = wire_contrast(contrast), reduced = wire_reduced(reduced),
     pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method, model = model, reference = reference,
-    information = information, replicate = wire_replicate(replicate, call), sandwich = sandwich,
+    information = information, replicate = wire_labels(replicate, "replicate", call), sandwich = sandwich,
     alternative = sub("two.sided", "two-sided", alternative, fixed = TRUE), lfc_threshold = lfc_threshold,
     offset = wire_offset(offset), weights = wire_offset(weights), n_threads = wire_number(n_threads),
     .call = call
@@ -100,14 +104,16 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
 
 check_fit <- function(fit, call) {
   if (!inherits(fit, "isthmus_glm")) {
-    abort_input(sprintf("`fit` must be a fit of fit_glm(); got %s.", class(fit)[[1L]]), call)
+    strata <- inherits(fit, "isthmus_glm_strata")
+    hint <- if (strata) sprintf(" Take one level's, such as fit[[\"%s\"]].", names(fit)[[1L]]) else ""
+    abort_input(sprintf("`fit` must be a fit of fit_glm(); got %s.%s", class(fit)[[1L]], hint), call)
   }
 }
 
 # A column's name, or labels as codes and levels
-wire_replicate <- function(replicate, call) {
-  alone <- is.null(replicate) || length(replicate) == 1L
-  if (alone) replicate else wire_column(plain_column(replicate), "replicate", call)
+wire_labels <- function(labels, argument, call) {
+  alone <- is.null(labels) || length(labels) == 1L
+  if (alone) labels else wire_column(plain_column(labels), argument, call)
 }
 
 wire_contrast <- function(contrast) {

@@ -90,6 +90,46 @@ TEST_GLM = {
     ),
 }
 
+FLAGGED = TEST_GLM | {
+    "max_cooks": Column(
+        "float64",
+        "",
+        "largest Cook's distance among cells that share their row of the design with two others",
+        "no such cells; status all_zero or not_converged",
+    ),
+    "outlier": Column(
+        "bool", "", "one count moves the gene's coefficients far; flag_outliers() then drops the p-value"
+    ),
+}
+
+_NO_MODE = "status all_zero or not_converged"
+
+SHRUNKEN = {
+    "gene": _GENE,
+    "contrast": Column("str", "", "what is shrunken"),
+    "mean": Column("float64", "counts", "mean over cells of count / size factor", "all_zero"),
+    "estimate": Column("float64", "natural log", "mode of the posterior; finite for separated genes too", _NO_MODE),
+    "log2fc": Column("float64", "log2", "estimate / ln 2", _NO_MODE),
+    "sd": Column("float64", "natural log", "standard deviation of the normal approximation at the mode", _NO_MODE),
+    "log2fc_ml": Column("float64", "log2", "the estimate without a prior", "all_zero"),
+    "prior_scale": Column(
+        "float64", "natural log", "scale of the Cauchy prior or standard deviation of the normal one"
+    ),
+    "status": Column("str", "", "as in the genes table, decided for this contrast"),
+}
+
+CURVES = {
+    "gene": _GENE,
+    "min": Column(
+        "float64", "counts", "lowest expected count along the covariate, at size factor 1", "no finite curve"
+    ),
+    "max": Column("float64", "counts", "highest expected count along the covariate", "no finite curve"),
+    "argmin": Column("float64", "as the covariate", "where the curve is lowest", "no finite curve"),
+    "argmax": Column("float64", "as the covariate", "where the curve is highest", "no finite curve"),
+    "log2fc": Column("float64", "log2", "log2 of max / min", "no finite curve"),
+    "status": _STATUS,
+}
+
 _BATCH = Column("str", "", 'label of the batch; "all" where there is one')
 _TIME = Column("str", "", "label of the time point; dates as ISO 8601")
 _SERIES = Column("str", "", "name of the series")

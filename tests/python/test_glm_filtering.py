@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from glm_cases import REFERENCE
 from peers import peer, peer_problem
 
 from isthmus.errors import InputError
@@ -12,28 +13,25 @@ from isthmus.glm import expressed_genes, filter_by_mean
 from isthmus.glm.filtering import lowess
 
 
-def test_expressed_genes_are_edgers():
-    """edgeR was given library sizes of 10,000 x size factor: counts per median library are scaled to them here."""
-    counts, cells = peer_problem()
-    target = cells["size_factor"].to_numpy() * 1e4
-    padding = target - counts.sum(axis=1).to_numpy()
-    assert (padding != 0).all()
-    library = counts.sum(axis=1).to_numpy()
-    kept = expressed_genes(
-        counts, "~ condition + batch", cell_data=cells, min_count=10 * np.median(library) / np.median(library)
-    )
-    q = np.linalg.qr(np.column_stack([np.ones(12), cells["condition"] == "b", cells["batch"] == "y"]))[0]
-    smallest = 1 / (q**2).sum(axis=1).max()
-    cpm = counts.to_numpy() / library[:, None] * 1e6
-    cutoff = 10 / np.median(library) * 1e6
-    expected = ((cpm >= cutoff).sum(axis=0) >= smallest - 1e-12) & (counts.sum(axis=0).to_numpy() >= 15)
-    np.testing.assert_array_equal(kept, expected)
-    # with edgeR's own library sizes as one more gene that fills each library up
-    filled = counts.assign(rest=np.maximum(padding, 0))
-    if (padding > 0).all():
-        theirs = peer("edger")["kept"].to_numpy()
-        ours = expressed_genes(filled, "~ condition + batch", cell_data=cells).to_numpy()[:-1]
-        np.testing.assert_array_equal(ours, theirs)
+def read(name: str) -> pd.DataFrame:
+    return pd.read_csv(REFERENCE / "filter" / f"{name}.csv", index_col=0)
+
+
+@pytest.mark.parametrize(
+    ("column", "design", "bounds"),
+    [
+        ("group", "~ group", {}),
+        ("both", "~ group + batch", {}),
+        ("none", "~ 1", {}),
+        ("age", "~ age", {}),
+        ("strict", "~ group", {"min_count": 25, "min_total": 300}),
+    ],
+)
+def test_expressed_genes_are_edgers(column, design, bounds):
+    kept = expressed_genes(read("counts").T.astype(float), design, cell_data=read("cells"), **bounds)
+    theirs = read("edger")[column].astype(bool)
+    np.testing.assert_array_equal(kept, theirs)
+    assert 20 < theirs.sum() < len(theirs) - 20
 
 
 def test_large_groups_ask_for_a_share():

@@ -259,7 +259,8 @@ test_that("weights make a cell count for several, by the names of cells and gene
   several <- rep(seq_len(40), cells$w)
   more <- small_counts()[, several]
   dimnames(more) <- NULL
-  repeated <- fit_quietly(more, ~ condition + age, cell_data = `rownames<-`(cells[several, ], NULL), size_factors = NULL)
+  more_cells <- `rownames<-`(cells[several, ], NULL)
+  repeated <- fit_quietly(more, ~ condition + age, cell_data = more_cells, size_factors = NULL)
   per_gene <- matrix(cells$w, 12, 40, byrow = TRUE, dimnames = dimnames(small_counts()))
   named <- stats::setNames(cells$w, rownames(cells))
   for (weights in list("w", cells$w, named, rev(named), per_gene, per_gene[12:1, 40:1])) {

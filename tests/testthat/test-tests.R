@@ -120,3 +120,87 @@ test_that("genes are chosen as edgeR and DESeq2 choose them", {
   expect_equal(filter_by_mean(test), test) # nothing is rejected: no cutoff
   expect_input_error(filter_by_mean(3), "`test` must be a result of test_glm\\(\\); got numeric")
 })
+
+test_that("outliers are flagged, and lose their p-values", {
+  skip_if_no_engine()
+  counts <- small_counts(30L, 12L)
+  counts[7, 2] <- 5000
+  sce <- small_sce(counts, small_cells(12L))
+  fit <- suppressMessages(fit_glm(sce, ~condition, size_factors = NULL))
+  distances <- cooks_distance(fit, sce)
+  expect_identical(dimnames(distances), dimnames(counts))
+  expect_identical(which.max(distances["g7", ]), c(c2 = 2L))
+  test <- test_glm(fit, "conditionB")
+  flagged <- flag_outliers(test, fit)
+  expect_s3_class(flagged, "isthmus_test")
+  expect_equal(flagged$max_cooks, unname(apply(distances, 1, max)))
+  expect_identical(which(flagged$outlier), which(flagged$max_cooks > stats::qf(0.99, 2, 10)))
+  expect_true(flagged$outlier[7])
+  expect_identical(is.na(flagged$pval), flagged$outlier | is.na(test$pval))
+  expect_equal(flagged$padj, stats::p.adjust(flagged$pval, "BH"))
+  kept <- flag_outliers(test, fit, sce, drop = FALSE, cutoff = 1e6)
+  expect_equal(kept[names(test)], test, ignore_attr = TRUE)
+  expect_false(any(kept$outlier))
+  expect_input_error(flag_outliers(test[30:1, ], fit), "`test` must hold all genes of `fit` in the fit's order")
+  expect_input_error(flag_outliers(test, 3), "`fit` must be a fit of fit_glm\\(\\); got numeric")
+  expect_input_error(flag_outliers(fit, fit), "`test` must be a result of test_glm\\(\\); got isthmus_glm")
+  expect_input_error(flag_outliers(test, fit, cutoff = -1), "`cutoff` must be a positive number")
+  expect_input_error(cooks_distance(fit, counts + 1), "`data` must hold the counts that were fitted")
+})
+
+test_that("fold changes are drawn towards zero", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- suppressMessages(fit_glm(sce, ~ condition + age))
+  test <- test_glm(fit, "conditionB")
+  for (prior in c("cauchy", "normal")) {
+    found <- shrink_glm(fit, "conditionB", prior = prior, scale = 0.1)
+    expect_identical(found$gene, test$gene)
+    expect_equal(found$log2fc_ml, test$log2fc)
+    expect_true(all(abs(found$log2fc) < abs(test$log2fc)))
+    expect_equal(found$log2fc, found$estimate / log(2))
+    wide <- shrink_glm(fit, contrast = c(conditionB = 1), prior = prior, scale = 1000, data = sce)
+    expect_equal(wide$log2fc, test$log2fc, tolerance = 0.01)
+  }
+  expect_input_error(shrink_glm(fit, "conditionB", prior = "apeglm"), "`prior` must be one of cauchy, normal")
+  expect_input_error(shrink_glm(fit, "conditionB", scale = -1), "`scale` must be a positive number")
+  expect_input_error(shrink_glm(fit), "One of `coef`, `factor`, `contrast` and `reduced` must be given")
+  expect_input_error(shrink_glm(fit, "conditionB", data = small_counts() + 1), "`data` must hold the counts")
+})
+
+test_that("groups are compared without a model", {
+  skip_if_no_engine()
+  counts <- small_counts()
+  labels <- rep(c("a", "b"), 20)
+  values <- log1p(counts)
+  for (groups in list(labels, factor(labels), "batch2")) {
+    sce <- small_sce(cells = cbind(small_cells(), batch2 = labels))
+    found <- compare_groups(sce, groups, size_factors = NULL)
+    expect_s3_class(found, "isthmus_test")
+    expected <- apply(values, 1, function(y) stats::t.test(y[labels == "b"], y[labels == "a"])$p.value)
+    expect_equal(found$pval, unname(expected))
+    expect_identical(found$contrast[1], "b - a")
+  }
+  ranks <- compare_groups(counts, labels, test = "rank", transform = "none", size_factors = NULL)
+  expected <- apply(counts, 1, function(y) {
+    stats::wilcox.test(y[labels == "b"], y[labels == "a"], exact = FALSE)$p.value
+  })
+  expect_equal(ranks$pval, unname(expected))
+  expect_input_error(compare_groups(counts, labels, test = "t"), "`test` must be one of welch, rank")
+  expect_input_error(compare_groups(sce, "grop"), "there is no column 'grop'")
+  expect_input_error(compare_groups(counts, c(NA, labels[-1])), "`groups` must not be missing")
+})
+
+test_that("curves have their extremes", {
+  skip_if_no_engine()
+  age <- seq(0, 10, length.out = 200)
+  counts <- rbind(rise = round(exp(1 + age / 4)), peak = round(exp(4 - (age - 6)^2 / 10)))
+  cells <- data.frame(age = age)
+  fit <- suppressMessages(fit_glm(counts, ~ splines::ns(age, 4), cell_data = cells, size_factors = NULL))
+  found <- curve_extremes(fit, "age")
+  expect_identical(found$gene, c("rise", "peak"))
+  expect_equal(found$argmax, c(10, 6), tolerance = 0.1)
+  expect_equal(found$max, exp(c(3.5, 4)), tolerance = 0.1)
+  expect_equal(found$log2fc, log2(found$max / found$min))
+  expect_input_error(curve_extremes(fit, "ag"), "`covariate` must be a column of the fit's formula \\('age'\\)")
+})

@@ -21,7 +21,7 @@ from isthmus.data import design as design_module
 from isthmus.data import formulas
 from isthmus.errors import InputError
 from isthmus.glm import constraints as constraints_module
-from isthmus.glm import filtering
+from isthmus.glm import cooks, curves, filtering, group_tests, shrink
 from isthmus.glm.offset import read_offset
 from isthmus.glm.proposals import propose
 from isthmus.glm.rank import aliases
@@ -265,6 +265,86 @@ def filter_by_mean(contrast: Any, mean: Any, pval: Any, *, fdr: float = 0.1) -> 
     numbers = {"mean": np.atleast_1d(mean), "pval": np.atleast_1d(pval), "padj": np.atleast_1d(pval)}
     test = pd.DataFrame({"contrast": list(as_strings(contrast)), **numbers})
     return filtering.filter_by_mean(test, fdr=fdr)["padj"].to_numpy(dtype=float)
+
+
+@answers
+def cooks_distance(
+    fit: GlmFit,
+    counts: Any,
+    cell_data: Wire | None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    offset: Any = None,
+    weights: Any = None,
+) -> np.ndarray:
+    """Cook's distances, genes x cells."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    found = cooks.cooks_distance(fit, data, offset=as_labelled(offset), weights=as_labelled(weights))
+    return np.ascontiguousarray(found.to_numpy().T)
+
+
+@answers
+def flag_outliers(
+    fit: GlmFit,
+    gene: Any,
+    pval: Any,
+    padj: Any,
+    counts: Any,
+    cell_data: Wire | None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    cutoff: Any = None,
+    drop: Any = True,
+    offset: Any = None,
+    weights: Any = None,
+) -> dict[str, Any]:
+    """The columns of a test that outliers change."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    test = pd.DataFrame({"gene": list(as_strings(gene)), "pval": np.atleast_1d(pval), "padj": np.atleast_1d(padj)})
+    options = {"offset": as_labelled(offset), "weights": as_labelled(weights)}
+    found = cooks.flag_outliers(test, fit, data, cutoff=as_number(cutoff), drop=drop, **options)
+    return {name: found[name].to_numpy() for name in ("pval", "padj", "max_cooks", "outlier")}
+
+
+@answers
+def compare_groups(
+    counts: Any,
+    cell_data: Wire | None,
+    groups: Any,
+    *,
+    layer: str | None = None,
+    gene_names: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Tests without a model; the table as columns."""
+    read = counts_of_r(counts, cell_data, gene_names, layer)
+    labels = read_column(groups) if isinstance(groups, Mapping) else groups
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    return as_columns(group_tests.compare_groups(read, labels, **options))
+
+
+@answers
+def curve_extremes(fit: GlmFit, covariate: str) -> dict[str, Any]:
+    """Extremes of fitted curves; the table as columns."""
+    return as_columns(curves.curve_extremes(fit, covariate))
+
+
+@answers
+def shrink_glm(
+    fit: GlmFit,
+    counts: Any,
+    cell_data: Wire | None,
+    *,
+    layer: str | None = None,
+    remembered: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Shrunken estimates; the table as columns."""
+    data = None if counts is None else _counts_again(fit, counts, cell_data, layer, remembered=remembered)
+    options = {name: as_labelled(as_number(value)) for name, value in options.items()}
+    return as_columns(shrink.shrink_glm(fit, data=data, **options))
 
 
 @answers

@@ -87,7 +87,7 @@ def filter_by_mean(test: pd.DataFrame, *, fdr: float = 0.1) -> pd.DataFrame:
     Parameters
     ----------
     test
-        A table of `test_glm`; with several contrasts each is filtered by itself.
+        A table of `test_glm`; several contrasts or levels are filtered one by one.
     fdr
         The level that the cutoff is chosen for.
 
@@ -110,7 +110,9 @@ def filter_by_mean(test: pd.DataFrame, *, fdr: float = 0.1) -> pd.DataFrame:
         msg = f"`fdr` must be a number between 0 and 1; got {fdr!r}."
         raise InputError(msg)
     out = test.copy()
-    for _, rows in test.groupby("contrast", sort=False).groups.items():
+    columns = list(test.columns)
+    strata = columns[: columns.index("gene")] if "gene" in columns else []  # of fits `by` level
+    for _, rows in test.groupby([*strata, "contrast"], sort=False, observed=True).groups.items():
         place = test.index.get_indexer(rows)
         means, pval = (test[name].to_numpy(dtype=float)[place] for name in ("mean", "pval"))
         out.iloc[place, out.columns.get_loc("padj")] = filtered_padj(pval, means, float(fdr))

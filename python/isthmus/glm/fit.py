@@ -22,6 +22,7 @@ from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
 from isthmus.glm.size_factors import size_factors as read_size_factors
 from isthmus.glm.source import Source
+from isthmus.glm.strata import fit_by
 from isthmus.glm.threads import check_whole, read_threads
 from isthmus.glm.weights import check_identified, for_all_genes, read_weights
 from isthmus.messages import tell
@@ -46,6 +47,7 @@ def fit_glm(
     weights: Any = None,
     noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
+    by: Any = None,
     cell_data: pd.DataFrame | None = None,
     as_numeric: Sequence[str] = (),
     as_categorical: Sequence[str] = (),
@@ -101,6 +103,9 @@ def fit_glm(
         * "cox_reid": by the Cox-Reid adjusted profile likelihood, which allows for the parameters of the mean
           (`isthmus.glm.adjusted_profile`). With any dispersion design.
         * "trend": drawn towards a trend with the mean, as DESeq2 does (`isthmus.glm.trend`); for one dispersion a gene.
+    by
+        One fit a level: a column name, or one label per cell. Each level is fitted as if there were no other cells,
+        size factors included; tables and tests gain the column.
     cell_data
         Columns for formulas where `data` has none, one row per cell.
     as_numeric, as_categorical
@@ -128,6 +133,7 @@ def fit_glm(
     Returns
     -------
     GlmFit
+        With `by` a `GlmFits`: level -> GlmFit, which `test_glm` takes too.
 
     Raises
     ------
@@ -149,6 +155,14 @@ def fit_glm(
         data if isinstance(data, Counts) else open_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     )
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
+    if by is not None:
+        options = {"design": design, "dispersion_design": dispersion_design, "constraints": constraints}
+        options |= {"dispersion_constraints": dispersion_constraints, "size_factors": size_factors, "offset": offset}
+        options |= {"weights": weights, "noise_model": noise_model, "dispersion": dispersion, "init": init}
+        options |= {"dispersion_init": dispersion_init, "chunk_genes": chunk_genes, "max_iter": max_iter, "tol": tol}
+        options |= {"n_threads": n_threads, "progress": progress, **columns}
+        # Annotated as GlmFit, which it is for everyone who did not ask for several.
+        return fit_by(by, counts, Source(data, layer, gene_names), options)  # type: ignore[return-value]
     job = _read_job(
         counts,
         design,

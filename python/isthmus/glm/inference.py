@@ -20,6 +20,7 @@ from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
 from isthmus.glm.separation import loads
 from isthmus.glm.source import find_evidence, need_evidence
+from isthmus.glm.strata import GlmFits, test_by
 from isthmus.glm.threads import read_threads
 
 _LN2 = np.log(2)
@@ -69,7 +70,7 @@ def test_glm(
     Parameters
     ----------
     fit
-        What `fit_glm` returned.
+        What `fit_glm` returned. Of fits `by` level each is tested, and the table begins with the level.
     coef
         Name of one parameter, constrained ones included.
     factor
@@ -143,6 +144,8 @@ def test_glm(
     >>> isthmus.test_glm(fit, "x2", method="lrt", data=adata)["df"].tolist()
     [1.0, 1.0, 1.0]
     """
+    if isinstance(fit, GlmFits):
+        return test_by(fit, test_glm, {name: value for name, value in locals().items() if name != "fit"})
     if not isinstance(fit, GlmFit):
         msg = f"`fit` must be what fit_glm returned; got {type(fit).__name__}."
         raise InputError(msg)

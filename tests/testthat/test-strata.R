@@ -1,0 +1,76 @@
+# fit_glm(by = ): one fit a level, each as if there were no other cells.
+
+strata_sce <- function() {
+  cells <- small_cells()
+  cells$type <- factor(rep(c("T", "B"), 20), levels = c("T", "none", "B"))
+  cells$donor <- rep(sprintf("d%d", 1:8), 5)
+  small_sce(cells = cells)
+}
+
+test_that("each level is fitted and tested by itself", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  fits <- suppressMessages(fit_glm(sce, ~condition, by = "type"))
+  expect_s3_class(fits, "isthmus_glm_strata")
+  expect_identical(names(fits), c("T", "B"))
+  expect_output(print(fits), "GLMs by 'type':\n  T: 12 genes in 20 cells")
+  alone <- lapply(c(T = "T", B = "B"), function(level) {
+    suppressMessages(fit_glm(sce[, sce$type == level], ~condition))
+  })
+  for (level in c("T", "B")) expect_equal(coef(fits[[level]]), coef(alone[[level]]))
+  table <- as.data.frame(fits, table = "genes")
+  expect_identical(names(table)[1:2], c("type", "gene"))
+  expect_identical(table$type, rep(c("T", "B"), each = 12))
+  expect_equal(table$log_likelihood, unlist(lapply(alone, logLik), use.names = FALSE))
+  for (method in c("wald", "lrt")) {
+    found <- test_glm(fits, "conditionB", method = method)
+    expect_s3_class(found, "isthmus_test")
+    expect_identical(names(found)[1:2], c("type", "gene"))
+    for (level in c("T", "B")) {
+      expected <- test_glm(alone[[level]], "conditionB", method = method, data = sce[, sce$type == level])
+      expect_equal(found$padj[found$type == level], expected$padj)
+      expect_equal(found$stat[found$type == level], expected$stat)
+    }
+  }
+  expect_equal(filter_by_mean(found)$padj, found$padj)
+  robust <- suppressWarnings(test_glm(fits, "conditionB", replicate = "donor", data = sce))
+  vector <- suppressWarnings(test_glm(fits, "conditionB", replicate = sce$donor))
+  expect_equal(robust$se, vector$se)
+  kept <- unserialize(serialize(fits, NULL))
+  expect_equal(test_glm(kept, "conditionB")$pval, test_glm(fits, "conditionB")$pval)
+})
+
+test_that("values per cell go with their cells", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  counts <- SummarizedExperiment::assay(sce)
+  x <- model.matrix(~age, SummarizedExperiment::colData(sce))
+  offset <- matrix(seq(-0.2, 0.2, length.out = length(counts)), nrow(counts))
+  labels <- as.character(sce$type)
+  fits <- fit_quietly(counts, x, by = labels, size_factors = sce$depth, offset = offset, weights = sce$depth)
+  one <- labels == "B"
+  own <- fit_quietly(
+    counts[, one], x[one, ],
+    size_factors = sce$depth[one], offset = offset[, one], weights = sce$depth[one]
+  )
+  expect_equal(coef(fits$B), coef(own))
+  expect_identical(names(as.data.frame(fits))[[1L]], "stratum")
+})
+
+test_that("what cannot be split has its sentence", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  sce$pval <- "x"
+  sce$some <- c(NA, rep("x", 39))
+  expect_input_error(fit_glm(sce, by = "typ"), "there is no column 'typ'")
+  expect_input_error(fit_glm(sce, by = "pval"), "`by` must not have the name of a column of the tables; got 'pval'")
+  expect_input_error(fit_glm(sce, by = "some"), "`by` must not be missing; got 1 missing values")
+  expect_input_error(fit_glm(sce, by = c("a", "b")), "one label per cell \\(40\\); got 2")
+  expect_input_error(
+    fit_quietly(sce, ~condition, by = "condition"), "`by`: level 'A' of 'condition' \\(20 cells\\) cannot be fitted"
+  )
+  expect_input_error(fit_glm(sce, by = "type", weights = 1:3), "`weights` must have one row or value per cell")
+  fits <- fit_quietly(sce, ~condition, by = "type")
+  expect_input_error(test_glm(fits, "conditionB", data = sce[, 1:4]), "`data` must have one row or value per cell")
+  expect_input_error(shrink_glm(fits, "conditionB"), "Take one level's, such as fit\\[\\[\"T\"\\]\\]")
+})
