@@ -90,9 +90,9 @@
 #' }
 fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NULL, dispersion_constraints = NULL,
                     size_factors = "auto", offset = NULL, weights = NULL, noise_model = "nb", dispersion = "ml",
-                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
-                    assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L,
-                    tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
+                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0),
+                    gene_names = NULL, assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL,
+                    max_iter = 100L, tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
   if (!is.null(by)) {
     return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))
