@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # A test that skips because the engine is missing would look like a pass: these make it fail.
 ENGINE := NOT_CRAN=true ISTHMUS_REQUIRE_ENGINE=1 RETICULATE_PYTHON=$(CURDIR)/.venv/bin/python
+# What hangs must fail, and say where, before CI gives up on the whole run.
+LIMIT := timeout --foreground 1500
 PY_FILES := conftest.py python tests benchmarks tools inst/scripts
 
 help: ## this list
@@ -29,6 +31,7 @@ demo-python: setup ## the same from Python
 demo-all: setup-deep demo ## every model: the same, factors of a panel, ambient RNA, cell-cell interactions
 	Rscript inst/scripts/demo-factors.R
 	Rscript inst/scripts/demo-interactions.R
+	$(PYTHON) inst/scripts/demo-interactions.py
 	$(PYTHON) inst/scripts/demo-factors.py
 	Rscript inst/scripts/demo-ambient.R
 	$(PYTHON) inst/scripts/demo-ambient.py
@@ -41,11 +44,11 @@ test: setup-test ## every test but the slow ones: C++, R, R without Python, Pyth
 test-cpp:
 	tools/cpp-tests.sh build/cpp-tests
 test-r:
-	$(ENGINE) Rscript tools/r-tests.R
+	$(ENGINE) $(LIMIT) Rscript tools/r-tests.R
 test-no-python:
 	tools/no-python.sh
 test-python: # last, so that its summary is the last line
-	$(ENGINE) $(PYTHON) -m pytest
+	$(ENGINE) $(LIMIT) $(PYTHON) -m pytest
 
 test-slow: setup-test ## calibration, sanitizers, and the Python tests with numpy 2
 	tools/cpp-tests.sh build/cpp-tests-asan address,undefined
@@ -57,7 +60,7 @@ bench: setup-bench ## ours against the peers, side by side in one run
 	$(ENGINE) $(PYTHON) benchmarks/run.py
 
 check: setup-test ## R CMD check of what is committed; fails on ERROR or WARNING
-	$(ENGINE) tools/check.sh
+	$(ENGINE) $(LIMIT) tools/check.sh
 
 lint: setup-test ## ruff, mypy, clang-format, lintr, and whether man/ is up to date
 	$(PYTHON) -m ruff check $(wildcard $(PY_FILES))

@@ -111,6 +111,7 @@ n_parameters <- function(fit) round((by_batch(fit, "aic") + 2 * by_batch(fit, "l
 #' @method AIC isthmus_factors
 #' @export
 AIC.isthmus_factors <- function(object, ..., k = 2) {
+  check_penalty(k, rlang::current_env())
   -2 * by_batch(object, "log_likelihood") + k * n_parameters(object)
 }
 

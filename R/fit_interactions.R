@@ -43,7 +43,8 @@
 #'   falls.
 #' @param batch_size Receivers in a step.
 #' @param lr Learning rate.
-#' @param accelerator `"auto"`, `"cpu"` or `"gpu"`.
+#' @param accelerator `"auto"`, `"cpu"` or `"gpu"` (CUDA; written for it, but so far
+#'   run on the CPU only).
 #' @param seed Same seed, same numbers.
 #' @param progress `TRUE`, `FALSE`, or `NULL`: only in interactive sessions.
 #' @param covariates Columns of `colData(data)`, or a data.frame with one row per

@@ -152,7 +152,17 @@ logLik.isthmus_glm <- function(object, ...) {
 #' @importFrom stats AIC
 #' @method AIC isthmus_glm
 #' @export
-AIC.isthmus_glm <- function(object, ..., k = 2) -2 * gene_log_likelihood(object) + k * object$facts$n_free
+AIC.isthmus_glm <- function(object, ..., k = 2) {
+  check_penalty(k, rlang::current_env())
+  -2 * gene_log_likelihood(object) + k * object$facts$n_free
+}
+
+check_penalty <- function(k, call) {
+  if (!is.numeric(k) || length(k) != 1L || !is.finite(k)) {
+    text <- sprintf("`k` must be one number, the penalty of a parameter; got %s.", paste(format(k), collapse = ", "))
+    abort_input(text, call)
+  }
+}
 
 #' @rdname isthmus_glm-methods
 #' @importFrom stats BIC

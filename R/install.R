@@ -6,9 +6,14 @@
 #'
 #' @param method `"virtualenv"` (the default) makes the environment `r-isthmus`;
 #'   `"managed"` (reticulate 1.41 or newer) lets reticulate provide one.
-#' @param package What pip installs: `"isthmus"`, the path of a checkout or of a
-#'   wheel, or a requirement such as `"isthmus==0.1.0"`.
-#' @param extras Optional parts, for example `"plot"` or `"dask"`.
+#' @param source Where the engine comes from. `NULL`: the Python package index,
+#'   in the version of this R package. Or a path: of a checkout (a C++ compiler is
+#'   then needed), of a wheel, or of a folder of wheels that holds the engine and
+#'   all it needs. From such a folder nothing is downloaded, which is the way for
+#'   a machine without a network; `pip download` fills it elsewhere.
+#' @param extras Optional parts: `"deep"` (torch and scvi-tools, for
+#'   [fit_interactions()] and networks), `"plot"`, `"dask"`, `"compat"`, `"rpy2"`,
+#'   `"all"`.
 #' @param python The Python (3.11 or newer) that makes the environment; `NULL`
 #'   searches for one.
 #' @param force Make the environment anew where it exists.
@@ -18,15 +23,16 @@
 #' @examples
 #' if (interactive()) {
 #'   install_isthmus()
+#'   install_isthmus(source = "path/to/a/clone", extras = "deep")
 #' }
-install_isthmus <- function(method = c("virtualenv", "managed"), package = "isthmus", extras = character(0),
+install_isthmus <- function(method = c("virtualenv", "managed"), source = NULL, extras = character(0),
                             python = NULL, force = FALSE) {
   call <- rlang::current_env()
   method <- match.arg(method)
-  if (dir.exists(package)) package <- normalizePath(package)
-  requirement <- if (length(extras)) paste0(package, "[", paste(extras, collapse = ","), "]") else package
+  check_extras(extras, call)
+  wanted <- engine_source(source, extras, call)
   if (method == "managed") {
-    return(install_managed(requirement, call))
+    return(install_managed(wanted$requirement, call))
   }
   restore <- without_library_path()
   on.exit(restore())
@@ -38,13 +44,51 @@ install_isthmus <- function(method = c("virtualenv", "managed"), package = "isth
   }
   path <- reticulate::virtualenv_python("r-isthmus")
   pins <- system.file("constraints", constraints_file(), package = "isthmus", mustWork = TRUE)
-  arguments <- c("-m", "pip", "install", "--upgrade", "-c", shQuote(pins), shQuote(requirement))
+  arguments <- c("-m", "pip", "install", "--upgrade", "-c", shQuote(pins), wanted$options, shQuote(wanted$requirement))
   if (system2(path, arguments) != 0L) {
     text <- sprintf("pip could not install the engine. Run `%s %s` to see why.", path, paste(arguments, collapse = " "))
     abort_missing(text, call)
   }
   message("The engine is installed in ", dirname(dirname(path)), ". Restart R if Python is already running.")
   invisible(path)
+}
+
+known_extras <- c("deep", "plot", "dask", "compat", "rpy2", "all")
+
+check_extras <- function(extras, call) {
+  unknown <- setdiff(extras, known_extras)
+  if (length(unknown)) {
+    text <- "`extras` must be among %s; got %s."
+    abort_input(sprintf(text, in_quotes(known_extras), in_quotes(unknown)), call)
+  }
+}
+
+in_quotes <- function(x) paste(sprintf("'%s'", x), collapse = ", ")
+
+# What pip is asked for, and with which options.
+engine_source <- function(source, extras, call) {
+  with_extras <- function(what) {
+    if (length(extras)) paste0(what, "[", paste(extras, collapse = ","), "]") else what
+  }
+  version <- paste0("==", utils::packageVersion("isthmus"))
+  if (is.null(source)) {
+    return(list(requirement = paste0(with_extras("isthmus"), version), options = NULL))
+  }
+  if (!is.character(source) || length(source) != 1L || is.na(source) || !file.exists(source)) {
+    text <- "`source` must be NULL or the path of a checkout, of a wheel or of a folder of wheels; got %s."
+    abort_input(sprintf(text, first_line(deparse1(source))), call)
+  }
+  source <- normalizePath(source)
+  if (file.exists(file.path(source, "pyproject.toml")) || grepl("[.]whl$", source)) {
+    return(list(requirement = with_extras(source), options = NULL))
+  }
+  if (!length(list.files(source, "^isthmus-.*[.]whl$"))) {
+    text <- "`source` must hold pyproject.toml (a checkout) or a wheel isthmus-*.whl; %s holds neither."
+    abort_input(sprintf(text, source), call)
+  }
+  list(
+    requirement = paste0(with_extras("isthmus"), version), options = c("--no-index", "--find-links", shQuote(source))
+  )
 }
 
 # R puts its own folders on the library path, where a Python from elsewhere (pyenv, conda) finds the wrong libpython.

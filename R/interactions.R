@@ -6,13 +6,18 @@
 #'
 #' * `explained_variance`: how much of the receivers' held-out expression the
 #'   neighbours explain. `r2 = 1 - SSE / SSE(type mean of the same training cells)`.
-#'   Rows of head `"all"` are the answer; `"none"` is the prediction without
-#'   neighbours; single heads are exploratory.
+#'   Rows of head `"all"` are the answer, and 0 is what they are compared with:
+#'   the type's mean. `"none"` is the prediction with all attention taken away.
+#'   Without covariates that is one constant a type and fold, and no constant beats
+#'   the mean, so its `r2` is 0 or less (far less where the network has put into the
+#'   neighbours' part what all receivers share). Single heads are exploratory.
 #' * `neighbor_effects`: what each sender type adds to each gene of each receiver
 #'   type, and by how much the held-out error grows without it, with a test of that
 #'   growth. A row without a gene is the pair as a whole. Where B acts on A, a third
 #'   type whose cells lie where B's do not is informative too: read the largest
-#'   effects first.
+#'   effects first. And where values are shares of a cell's counts, all other genes
+#'   fall where some rise: small effects of one sign in many genes. Size factors that
+#'   the response does not move (control genes, the cell's area) take these away.
 #' * `interaction_matrix`: numbers of significant genes, by sender and receiver.
 #' * `attention`: whom a cell attends to, a row for each receiver, neighbour and
 #'   head. `attention_by_distance`: its mean in bins of distance.

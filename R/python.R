@@ -156,13 +156,15 @@ call_engine <- function(name, ..., .call) {
   for (i in seq_along(classes)) {
     rlang::warn(as.character(answer$warnings)[[i]], class = classes[[i]], call = .call)
   }
+  if (isTRUE(answer$interrupted)) rlang::interrupt()
   if (!is.null(answer$error)) {
     rlang::abort(answer$error$message, class = c(answer$error$class, "isthmus_error"), call = .call)
   }
   invisible(answer$value)
 }
 
-# reticulate 1.28 delivers about one Ctrl-C in three as an ordinary error with this text.
+# A Ctrl-C while arguments and answers cross, before and after the engine's own watch (bridge/interrupts.py): reticulate
+# 1.28 delivers about one in three as an ordinary error with this text.
 let_interrupts_pass <- function(expression) {
   interrupted <- "Unknown exception occurred|Caught an unknown exception|KeyboardInterrupt"
   tryCatch(expression, error = function(e) {

@@ -2,7 +2,10 @@
 #'
 #' Cells lie in squares (one a sample); each type has marker genes; a planted
 #' interaction changes genes of its receivers where a sender is near. Counts are
-#' Poisson with a log-normal depth.
+#' Poisson with a log-normal depth. `logcounts` is log(1 + 200 x share of the cell's
+#' counts). Shares sum to 1: where planted genes rise, every other gene falls a little,
+#' and a good test finds that. Dividing the counts by the total of the genes that were
+#' not planted takes it away.
 #'
 #' @param n_cells,n_genes Cells of all samples together; genes.
 #' @param types,proportions Names and shares of the types; `NULL`: 40 % the first,

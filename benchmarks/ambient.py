@@ -244,7 +244,37 @@ def job_large() -> dict:
     }
 
 
-JOBS = {"large": job_large, "profile": job_profile, "real": job_real}
+def job_clusters() -> dict:
+    """Clusters found where types are many, similar, or none: RMSE and rho, for three seeds each."""
+    import ambient_cells
+    import numpy as np
+
+    import isthmus
+
+    problems = {
+        "200 real PBMCs": ambient_cells.pbmc,
+        "between two types, 3 more": lambda seed: ambient_cells.continuum(seed, 3),
+        "between two types, 1 more": lambda seed: ambient_cells.continuum(seed, 1),
+        "between two types only": lambda seed: ambient_cells.continuum(seed, 0),
+    }
+    out = {}
+    for name, make in problems.items():
+        rows = []
+        for seed in range(3):
+            observed, native, ambient, rho = make(seed)
+            found = isthmus.remove_ambient(observed, profile=ambient)
+            known = isthmus.remove_ambient(observed, profile=ambient, rho=float(rho.mean()))
+
+            def rmse(matrix, native=native):
+                return float(np.sqrt((matrix - native).power(2).mean()))
+
+            after = [rmse(fit.denoised_mean) / rmse(observed) for fit in (found, known)]
+            rows.append((rmse(observed), *after, float(found.rho.mean()), float(rho.mean()), len(found.cluster_names)))
+        out[name] = [list(column) for column in zip(*rows, strict=True)]
+    return out
+
+
+JOBS = {"large": job_large, "profile": job_profile, "real": job_real, "clusters": job_clusters}
 _KEPT: dict = {}
 
 
@@ -312,7 +342,20 @@ def real_table(real: dict) -> str:
     return "\n".join(lines)
 
 
-def report(figures: dict, profile: dict, real: dict, large: dict | None) -> str:
+def clusters_table(clusters: dict) -> str:
+    lines = [
+        "| clusters found, seeds 0, 1, 2 | RMSE uncorrected | RMSE / uncorrected | ... with the mean of rho given | "
+        "mean rho found (true) | clusters |",
+        "|---" * 6 + "|",
+    ]
+    for name, (before, after, known, rho, truth, n) in clusters.items():
+        shown = [", ".join(f"{value:.2f}" for value in values) for values in (before, after, known)]
+        shares = ", ".join(f"{found:.2f} ({true:.2f})" for found, true in zip(rho, truth, strict=True))
+        lines.append(f"| {name} | {' | '.join(shown)} | {shares} | {', '.join(map(str, n))} |")
+    return "\n".join(lines)
+
+
+def report(figures: dict, profile: dict, real: dict, clusters: dict, large: dict | None) -> str:
     names = list(figures)
     heads = [f"ambient({PROBLEMS[n][1]})" if n != "hard" else "ambient_hard(11)" for n in names]
     lines = [f"| what | {' | '.join(heads)} | bar |", "|---" * (len(names) + 2) + "|"]
@@ -332,6 +375,7 @@ def report(figures: dict, profile: dict, real: dict, large: dict | None) -> str:
         f"ambient_profile on 100,000 droplets x 10,000 genes ({profile['matrix_mb']:.0f} MB): {profile['cpu']:.2f} CPU "
         f"s, peak {profile['extra_mb']:.0f} MB above the data: {1 + profile['extra_mb'] / profile['matrix_mb']:.2f} x "
         f"the raw matrix (bar 1.3 x).\n\n{real_table(real)}\n\n"
+        f"{clusters_table(clusters)}\n\n"
     )
     peer = figures["7"]["peer"]
     text += f"DropletUtils {peer['version']}.\n\n" if peer else "DropletUtils is not installed: not run.\n\n"
@@ -354,7 +398,7 @@ def main() -> None:
         sys.exit(f"The benchmark problems are made by {SHARED}/checks/bench_data.py, which is not here.")
     figures = {name: job("--job", name) for name in PROBLEMS}
     large = None if options.no_large else job("--job", "large")
-    text = report(figures, job("--job", "profile"), job("--job", "real"), large)
+    text = report(figures, *(job("--job", name) for name in ("profile", "real", "clusters")), large)
     print(text)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "ambient.md").write_text(text)

@@ -15,7 +15,7 @@ case $level in demo|deep|test|bench) ;; *) sed -n 2,9p "$0" >&2; exit 2;; esac
 apt_demo="g++ cmake ninja-build python3-dev python3-venv fonts-dejavu-core
   r-base-core r-bioc-singlecellexperiment r-cran-ggplot2 r-cran-reticulate r-cran-rlang"
 apt_test="clang-format doctest-dev pandoc
-  r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
+  r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-bioc-scuttle r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
 apt_bench="r-bioc-dropletutils r-bioc-glmgampoi"
 extras_demo=plot
 extras_deep=plot,deep

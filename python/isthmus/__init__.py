@@ -21,6 +21,7 @@ from isthmus.errors import (
 )
 from isthmus.factors import FactorFit, factor_news, fit_factors, forecast_factors, select_n_factors
 from isthmus.glm import GlmFit, constraint_matrix, fit_glm, pseudobulk, test_glm
+from isthmus.help_in_r import announce as _announce
 from isthmus.interaction import (
     InteractionFit,
     attention,
@@ -66,3 +67,5 @@ __all__ = [
     "simulate_counts",
     "test_glm",
 ]
+
+_announce(globals(), __all__)  # to R's help and completion, where R has started this Python

@@ -7,13 +7,20 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
+
+from isthmus.errors import InputError
+
 _PATIENCE = 2.0  # seconds
 
 
 def wanted(progress: bool | None) -> bool:  # noqa: FBT001  None = decide
     """Should progress be shown? None: in a terminal or notebook, unless ``ISTHMUS_PROGRESS=0``."""
-    if progress is not None:
+    if isinstance(progress, bool | np.bool_):
         return bool(progress)
+    if progress is not None:
+        msg = f"`progress` must be True, False or None (shown in a terminal or notebook); got {progress!r}."
+        raise InputError(msg)
     if os.environ.get("ISTHMUS_PROGRESS") == "0":
         return False
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ambient_cases as cases
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import isthmus
-from isthmus.ambient.clusters import _components, _lloyd, _split, find_clusters
+from isthmus.ambient.anchored import AnchorRule
+from isthmus.ambient.clusters import find_clusters
 from isthmus.ambient.em import TOL, Mixture, em_step, log_likelihood, maximise, normalised
 from isthmus.ambient.level import anchor_level
 from isthmus.ambient.share import Shares, estimate_shares, overdispersion, shrunken
@@ -132,11 +134,13 @@ def test_few_anchor_genes_leave_the_level_unidentified():
 def test_clusters_are_the_types_and_not_the_contamination():
     cells, _ = cases.problem()
     umi = np.asarray(cells.X.sum(axis=1)).ravel()
-    found = find_clusters(cells.X.tocsr(), umi, "auto", 0)
-    table = pd.crosstab(found, cells.obs["type"])
+    valleys = find_clusters(cells.X.tocsr(), umi, "auto", 0)
+    found = find_clusters(cells.X.tocsr(), umi, "auto", 0, anchor_rule(cells.X, cells.varm["ambient"][:, 0]))
     # types may be cut (two halves of a type find the same profile), but no cluster mixes them
-    assert table.shape == (12, 2)
-    assert table.max(axis=1).sum() >= 0.99 * cells.n_obs
+    for labels, n in ((valleys, 2), (found, 12)):
+        table = pd.crosstab(labels, cells.obs["type"])
+        assert table.shape == (n, 2)
+        assert table.max(axis=1).sum() >= 0.99 * cells.n_obs
     assert len(np.unique(find_clusters(cells.X.tocsr(), umi, 5, 0))) == 5
     assert set(find_clusters(cells.X.tocsr(), umi, 1, 0)) == {0}
 
@@ -147,10 +151,10 @@ def test_one_kind_of_cell_may_be_cut_and_loses_little_by_it():
     profile, ambient = rng.dirichlet(np.ones(300)), rng.dirichlet(np.ones(300))
     native = rng.poisson(rng.lognormal(7, 0.5, 500)[:, None] * profile)
     x = sparse.csr_matrix(native + rng.poisson(400 * ambient, (500, 300)).astype(float))
-    found = find_clusters(x, np.asarray(x.sum(axis=1)).ravel(), "auto", 0)
-    assert 1 < len(np.unique(found)) <= 12
-    assert np.bincount(found).min() >= 10
-    cut, whole = (isthmus.remove_ambient(x, profile=ambient, n_clusters=n).denoised_mean for n in ("auto", 1))
+    fit = isthmus.remove_ambient(x, profile=ambient)
+    assert 1 < len(fit.cluster_names) <= 12
+    assert np.bincount(fit.cluster).min() >= 10
+    cut, whole = fit.denoised_mean, isthmus.remove_ambient(x, profile=ambient, n_clusters=1).denoised_mean
     assert cases.rmse(cut, native) <= 1.1 * cases.rmse(whole, native)
     assert cases.rmse(cut, native) < 0.5 * cases.rmse(x, native)
 
@@ -164,8 +168,7 @@ def test_many_similar_types_are_corrected_for_the_better():
     ambient = types.mean(axis=0) * np.exp(rng.normal(0, 0.3, n_genes))
     ambient /= ambient.sum()
     x = (native + rng.poisson(rng.lognormal(np.log(250), 0.5, (240, 1)) * ambient)).astype(float)
-    scores = _components(sparse.csr_matrix(x), x.sum(axis=1), np.arange(240), 0)
-    coarse = _lloyd(scores, _split(scores))
+    coarse = find_clusters(sparse.csr_matrix(x), x.sum(axis=1), "auto", 0)
     assert len(np.unique(coarse)) < 0.5 * n_types
     found, mixed = (
         isthmus.remove_ambient(x, profile=ambient, labels=labels).denoised_mean for labels in (None, coarse.astype(str))
@@ -173,6 +176,62 @@ def test_many_similar_types_are_corrected_for_the_better():
     uncorrected = cases.rmse(x, native)
     assert cases.rmse(mixed, native) > uncorrected
     assert cases.rmse(found, native) < 0.9 * uncorrected
+
+
+@pytest.mark.parametrize(("others", "how", "bar"), [(2, {}, 0.55), (0, {"rho": 0.12}, 0.8)])
+def test_cells_between_two_types(others, how, bar):
+    """Well corrected where other cells lack genes of the ambient profile, or where the mean share is known."""
+    rng, n_genes = np.random.default_rng(1), 600
+    types = rng.lognormal(0, 1.2, n_genes) * np.exp(rng.normal(0, 0.8, (2 + others, n_genes)))
+    types[rng.random(types.shape) < 0.3] = 0
+    types /= types.sum(axis=1, keepdims=True)
+    along, between = rng.uniform(size=400), np.arange(400) < (200 if others else 400)
+    weights = np.eye(2 + others)[2 + np.arange(400) % others] if others else np.zeros((400, 2))
+    weights[between] = np.stack([along, 1 - along, *np.zeros((others, 400))], axis=1)[between]
+    mean = weights @ types
+    native = rng.poisson(rng.lognormal(np.log(3_000), 0.4, (400, 1)) * mean)
+    ambient, rho = mean.mean(axis=0), rng.beta(3, 22, (400, 1))
+    x = (native + rng.poisson(native.sum(axis=1, keepdims=True) * rho / (1 - rho) * ambient)).astype(float)
+    fit = isthmus.remove_ambient(x, profile=ambient, **how)
+    for part in (between, ~between) if others else (between,):
+        assert cases.rmse(fit.denoised_mean[part], native[part]) < bar * cases.rmse(x[part], native[part])
+
+
+def anchor_rule(x, ambient, batch=None):
+    batch = np.zeros(x.shape[0], dtype=int) if batch is None else batch
+    ambient = np.atleast_2d(ambient)
+    return AnchorRule(sparse.csr_matrix(x), batch, ambient, np.full(len(ambient), np.inf))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_cut_costs_a_level(seed):
+    """Few ambient counts: the cells as a whole have the 20 anchor genes, clusters of 15 of them would not."""
+    cells, droplets = cases.problem(n_cells=150, n_genes=400, seed=seed)
+    thin = np.random.default_rng(seed).binomial(cells.X.toarray().astype(int), 0.2).astype(float)
+    few = ad.AnnData(thin, obs=cells.obs, var=cells.var)
+    fit = isthmus.remove_ambient(few, droplets=droplets)
+    assert set(fit.flag) == {"ok"}
+    assert fit.n_anchors.min() >= 20
+    with pytest.warns(isthmus.IdentifiabilityWarning, match="fewer than 20 genes"):
+        finer = isthmus.remove_ambient(few, droplets=droplets, n_clusters=8)
+    assert (finer.flag == "level_unidentified").any()
+    assert len(fit.cluster_names) < 8
+
+
+def test_the_rule_for_cuts_sees_the_levels_of_the_fit():
+    """Counts without a level and counts called ambient, cluster by cluster and batch by batch."""
+    cells, droplets = cases.problem(n_batches=2)
+    labels = np.where(np.arange(cells.n_obs) < 2, "few", cells.obs["type"])
+    with pytest.warns(isthmus.IdentifiabilityWarning, match=r"1 cluster \('few'\)"):
+        fit = isthmus.remove_ambient(cells, droplets=droplets, labels=labels, batch="batch")
+    rule = AnchorRule(cells.X, fit.batch, fit.ambient, fit.ambient_count.sum(axis=1))
+    for k, name in enumerate(fit.cluster_names):
+        members = fit.cluster == k
+        found = rule(np.flatnonzero(members))
+        assert found.total == fit.observed_umi[members].sum()
+        assert found.unidentified == (found.total if name == "few" else 0)
+        totals = [fit.observed_umi[members & (fit.batch == b)].sum() for b in range(2)]
+        assert found.ambient == pytest.approx(0 if name == "few" else fit.level[k] @ totals, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -174,6 +174,21 @@ def test_markers_fix_the_level(experiment):
         assert (cells.obs["type"][np.isin(fit.clusters, own)] == name).mean() > 0.98
 
 
+def test_markers_that_every_cell_expresses_are_called_out(experiment):
+    """They make nearly everything ambient: a warning says how much the other genes allow."""
+    cells, droplets = experiment
+    common = np.argsort(-np.asarray(cells.layers["native"].sum(axis=0)).ravel())[:10]
+    sets = {"type1": list(cells.var_names[common])}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        isthmus.remove_ambient(cells, droplets=droplets, labels="type", markers=sets)
+    assert {found.category for found in caught} == {isthmus.IdentifiabilityWarning}
+    first, second = (str(found.message) for found in caught)
+    assert "in 1 cluster ('type1'): no marker set is of other cells alone" in first
+    assert "more of 1 cluster ('type2') ambient than the other genes allow: 99.0% of 'type2'" in second
+    assert float(second.split("at most ")[1].split("%")[0]) == pytest.approx(11, abs=1.5)
+
+
 def test_rho_as_given(experiment):
     cells, droplets = experiment
     level = isthmus.remove_ambient(cells, droplets=droplets, labels="type", rho=0.2)

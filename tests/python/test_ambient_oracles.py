@@ -127,3 +127,14 @@ def test_scars_own_proteins():
     fit = isthmus.remove_ambient(observed, profile=profile)
     assert np.linalg.norm(fit.denoised.toarray() - native, axis=1).mean() < 40
     assert np.linalg.norm(fit.denoised_mean.toarray() - native, axis=1).mean() < 35
+
+
+def test_scars_own_guides():
+    """Upstream asks for the guide of each of 60 cells. One guide is that of a single cell: no cell may be held out."""
+    folder = SHARED / "data" / "oracles" / "scar"
+    counts = pd.read_csv(folder / "raw_counts.csv.gz", index_col=0).to_numpy(dtype=float)
+    profile = pd.read_csv(folder / "ambient_profile.csv.gz", index_col=0).to_numpy(dtype=float).ravel()
+    wanted = pd.read_csv(folder / "output_assignment.csv.gz", index_col=0)["sgRNAs"].to_numpy(dtype=int)
+    left = isthmus.remove_ambient(counts, profile=profile, method="scar").denoised_mean.toarray()
+    assert (left.sum(axis=1) > 0).all()
+    np.testing.assert_array_equal(left.argmax(axis=1), wanted)

@@ -73,6 +73,22 @@ def test_the_message_says_how_many_and_from_which_range(experiment):
     assert "of 4,800 taken as empty, with" in told[0]
 
 
+def test_names_that_never_meet_are_told(experiment):
+    cells, droplets = experiment
+    suffixed = ad.AnnData(cells.X, obs=pd.DataFrame(index=cells.obs_names + "-1"), var=cells.var)
+    with messages.collected() as told:
+        table = isthmus.ambient_profile(suffixed, droplets)
+    assert any("has no droplet with the name of a cell (such as 'cell1-1')" in text for text in told)
+    assert table.attrs["empties"]["all"]["max_umi"] < np.median(np.asarray(cells.X.sum(axis=1)))
+
+
+def test_nameless_matrices_are_matched_by_position(experiment):
+    cells, droplets = experiment
+    named = isthmus.ambient_profile(cells, droplets, lower=300)
+    nameless = isthmus.ambient_profile(cells.X, droplets.X, lower=300)
+    assert nameless["prob"].to_numpy() == pytest.approx(named["prob"].to_numpy(), abs=2e-3)
+
+
 def test_each_batch_has_its_own_profile():
     cells, droplets = cases.problem(n_batches=2)
     table = isthmus.ambient_profile(cells, droplets, batch="batch")
@@ -136,6 +152,13 @@ MISTAKES = {
         {},
         r"`droplets` must be the raw matrix.*got 50 droplets, and `cells` has 800",
     ),
+    "swapped": (lambda c, d: (d, c), {}, r"each of them is called a cell\. Are `cells` and `droplets` swapped\?"),
+    "nameless droplets": (
+        lambda c, d: (_renamed(c, [f"ENSG{i}" for i in range(c.n_vars)]), d.X),
+        {},
+        r"`droplets` must name its genes.*900 genes in `cells`, 900 in `droplets`",
+    ),
+    "nameless, other number": (lambda c, d: (c.X[:, :100], d.X), {}, r"`cells` must name its genes.*100 genes in"),
     "fractions": (
         lambda c, d: (c, ad.AnnData(d.X * 0.5, obs=d.obs, var=d.var)),
         {},

@@ -124,3 +124,35 @@ def test_without_rpy2_the_command_is_named(monkeypatch):
 
 def test_importing_isthmus_does_not_start_r():
     assert run("import sys, isthmus; assert 'rpy2' not in sys.modules").returncode == 0
+
+
+def test_losses_of_an_r_object_are_named_in_python_too(ro):
+    sce = ro.r("local({s <- plain_sce(); assay(s, 'twice') <- DelayedArray::DelayedArray(assay(s)) * 2; s})")
+    with pytest.warns(
+        ConversionWarning, match=r"`as_anndata\(\)` could not carry: assays\$twice \(DelayedMatrix\): read"
+    ):
+        adata = isthmus.as_anndata(sce)
+    assert adata.layers["twice"][1, 2] == 2 * adata.X[1, 2]
+    with pytest.raises(InputError, match=r'assays\$twice.*Use `on_loss="warn"` to convert what can be'):
+        isthmus.as_anndata(sce, on_loss="error")
+    assert ro.r["is"](isthmus.as_sce(adata), "SingleCellExperiment")[0]
+
+
+def test_what_only_r_can_read_is_said_and_comes_back(ro, caplog):
+    sce = ro.r("local({s <- plain_sce(); metadata(s) <- list(f = function(x) x + 1); s})")
+    adata = isthmus.as_anndata(sce, on_loss="error")
+    said = "`as_anndata()`: Python cannot read metadata$f (function). `as_sce()` puts it back."
+    assert said in caplog.messages
+    assert ro.r("function(s) metadata(s)$f(1)")(isthmus.as_sce(adata))[0] == 2.0
+
+
+def test_a_class_of_a_newer_bioconductor_is_a_sentence(ro):
+    sce = ro.r("""local({
+        s <- plain_sce()
+        newer <- assay(s)
+        attr(newer, "class") <- structure("SVT_SparseMatrix", package = "SparseArray")
+        s@assays@data@listData$counts <- newer
+        s
+    })""")
+    with pytest.raises(InputError, match=r"got a SVT_SparseMatrix in assays\$counts, a class that it does not know"):
+        isthmus.as_anndata(sce)

@@ -60,6 +60,16 @@ def test_a_cell_of_weight_two_counts_as_two(problem, dispersion, dispersion_desi
         )
 
 
+@pytest.mark.parametrize("dispersion", ["ml", "cox_reid"])
+def test_chunks_of_genes_take_their_weights(problem, dispersion):
+    counts, cells, weights = problem
+    options = {"cell_data": cells, "weights": weights, "size_factors": None, "dispersion": dispersion}
+    whole = isthmus.fit_glm(counts, "~ group + age", **options)
+    parts = isthmus.fit_glm(counts, "~ group + age", chunk_genes=3, **options)
+    np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-9)
+    np.testing.assert_allclose(genes(parts)["dispersion"], genes(whole)["dispersion"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["lrt", "score"])
 def test_refits_use_the_weights(problem, method):
     counts, cells, weights = problem

@@ -124,6 +124,26 @@ def test_the_planted_receiver_is_found(variance):
     assert best["statistic"]["a"] == best["statistic"].max()
 
 
+def test_sums_of_every_variant_are_those_of_its_predictions(fit):
+    """Errors of all ablations, block by block; senders that are never met are not computed, and change nothing."""
+    models, orders = forward.fold_models(fit), head_orders(fit)
+    predicted = np.full((1 + fit.n_heads + fit.n_types, fit.n_cells, fit.n_genes), np.nan)
+    for parts in forward.held_out_parts(fit):
+        model, heads = models[parts.fold], parts.heads[:, orders[parts.fold]]
+        total = heads.sum(axis=(1, 2))
+        kept = [total, *heads.sum(axis=2).swapaxes(0, 1), *(total - heads[:, :, s].sum(1) for s in range(fit.n_types))]
+        for variant, inner in enumerate(kept):
+            predicted[variant, parts.cells] = model.means[parts.types] + model.residual(parts.query + inner)
+    for moments in ablations.block_moments(fit):
+        for variant in range(len(moments.variants)):
+            lost = (observed(fit) - predicted[variant]) ** 2
+            for row, block in enumerate(moments.blocks):
+                rows = (fit.folds.block == block) & (fit.type_codes == moments.receiver)
+                assert moments.squared_error(variant)[row] == pytest.approx(lost[rows].sum(axis=0), rel=1e-4, abs=1e-4)
+        own = moments.variants.without(moments.receiver)  # neighbours are of other types
+        assert (moments.squared_error(own) == moments.squared_error(moments.variants.everything)).all()
+
+
 def test_statistic_is_the_centred_covariance(fit):
     """T by the definition, from predictions alone, and so under every null."""
     delta = (fit.predict() - fit.predict(neighbors=False)).to_numpy().astype(float)
@@ -475,6 +495,20 @@ def test_hubs_group_cells_by_whom_they_attend_to(fit, eight):
 @pytest.fixture(scope="module")
 def eight():
     return fit_interactions(tissue(800, 4, samples=8, seed=3), sample="section", **QUICK)
+
+
+def test_none_is_a_constant_per_type_and_fold_and_so_not_above_zero(eight):
+    """Its distance b from the mean is all that its r2 tells: it loses sum (b^2 - 2 b (y - mean))."""
+    offset = eight.predict(neighbors=False).to_numpy().astype(float) - type_mean(eight)
+    residual = observed(eight) - type_mean(eight)
+    table = explained_variance(eight, null="none").query("head == 'none'").set_index("receiver")
+    for code, receiver in enumerate(eight.types):
+        rows = eight.type_codes == code
+        for fold in range(eight.n_folds):
+            assert np.ptp(offset[rows & (eight.folds.fold == fold)], axis=0) == pytest.approx(0, abs=1e-5)
+        lost = (offset**2 - 2 * offset * residual)[rows].sum() / (residual[rows] ** 2).sum()
+        assert table["r2"][receiver] == pytest.approx(-lost, abs=1e-5)
+        assert table["r2"][receiver] < 0.01  # the mean of the training cells is beaten by chance only
 
 
 PARITY = {name: "odd" if int(name) % 2 else "even" for name in "01234567"}

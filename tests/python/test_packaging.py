@@ -92,7 +92,7 @@ def test_r_tarball_holds_r_files_only(checkout: Path, tmp_path: Path) -> None:
     assert not {name for name in names if name.startswith("build/") and not name.endswith((".rds", ".pdf", ".rdb"))}
     tests = {name.split("/")[1] for name in names if name.startswith("tests/")}
     assert tests <= {"testthat.R", "testthat", "contract"}
-    demos = {f"inst/scripts/demo{part}.py" for part in ("", "-ambient", "-factors")}
+    demos = {f"inst/scripts/demo{part}.py" for part in ("", "-ambient", "-factors", "-interactions")}
     assert {name for name in names if name.endswith((".py", ".cpp", ".hpp", ".toml"))} <= demos
 
 
@@ -125,3 +125,24 @@ def test_one_version_number() -> None:
     heading = (ROOT / "NEWS.md").read_text(encoding="utf-8").splitlines()[0]
     assert (isthmus.__version__, heading) == (VERSION, f"# isthmus {VERSION}")
     assert "\nversion =" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def help_pages() -> dict[str, set[str]]:
+    """The topics of each help page of R that is not internal."""
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "man").glob("*.Rd")}
+    public = {name: text for name, text in pages.items() if "\\keyword{internal}" not in text}
+    return {name: set(re.findall(r"^\\alias\{(.+)\}$", text, re.MULTILINE)) for name, text in public.items()}
+
+
+def test_the_reference_index_of_the_site_lists_every_help_page_once() -> None:
+    text = (ROOT / "_pkgdown.yml").read_text(encoding="utf-8")
+    assert "\ndestination: _site\n" in text
+    listed = re.findall(r"^  - (\S+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(help_pages())
+
+
+def test_every_export_of_r_has_a_help_page_of_the_index() -> None:
+    namespace = (ROOT / "NAMESPACE").read_text(encoding="utf-8")
+    exports = set(re.findall(r"^export\((.+)\)$", namespace, re.MULTILINE))
+    assert exports <= set().union(*help_pages().values())
+    assert len(exports) > 40

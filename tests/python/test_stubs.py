@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import isthmus
+from isthmus.help_in_r import announce_all_arguments
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +44,31 @@ def test_public_functions_have_signatures(name: str) -> None:
     value = getattr(isthmus, name)
     assert inspect.signature(value).parameters
     assert (inspect.getdoc(value) or "").strip()
+
+
+def test_user_code_passes_mypy_strict_and_wrong_arguments_do_not() -> None:
+    """The sample holds wrong calls too: an `ignore` that ignores nothing is an error in strict mode."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "python")}
+    sample = ROOT / "tests" / "python" / "user_code.py"
+    done = subprocess.run([*command, sample], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_user_code_calls_every_function() -> None:
+    sample = (ROOT / "tests" / "python" / "user_code.py").read_text(encoding="utf-8")
+    functions = [name for name in isthmus.__all__ if inspect.isfunction(getattr(isthmus, name))]
+    assert not [name for name in functions if f"isthmus.{name}(" not in sample]
+
+
+@pytest.mark.parametrize("name", [name for name in isthmus.__all__ if inspect.isfunction(getattr(isthmus, name))])
+def test_r_is_told_all_arguments_in_their_order(name: str) -> None:
+    function = getattr(isthmus, name)
+    before = inspect.signature(function)
+    try:
+        announce_all_arguments(function)
+        named = [one for one, p in before.parameters.items() if p.kind is not p.VAR_KEYWORD]
+        assert inspect.getfullargspec(function).args == named
+    finally:
+        del function.__signature__
+    assert inspect.signature(function) == before

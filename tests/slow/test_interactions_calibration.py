@@ -70,3 +70,32 @@ def test_planted_interactions_are_recovered():
         # C is where B is not: it tells where B is, and no other pair does
         others = table[~table["planted"] & (table["receiver"] != "A")]
         assert (others["padj"].dropna() > 0.01).all()
+
+
+def shares(tissue, genes):
+    """log(1 + 200 x share) of the counts of some genes."""
+    counts = tissue.layers["counts"].toarray()
+    return np.log1p(200 * counts / np.maximum(counts[:, genes].sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_genes_that_were_not_planted_move_only_where_they_are_shares_of_a_moved_total(seed):
+    """Where planted genes rise, the shares of all others fall: found as such, and gone with another total."""
+    tissue = simulate_interactions(3_000, 100, seed=seed)
+    planted = tissue.var["planted"].to_numpy()
+    receivers = tissue.obs["cell_type"] == "A"
+    near = tissue.obsm["response"][receivers, 0] > 0
+    change = tissue.X[receivers][near].mean(axis=0) - tissue.X[receivers][~near].mean(axis=0)
+    for total, others_fall in ((np.ones(100, dtype=bool), True), (~planted, False)):
+        tissue.X = shares(tissue, total)
+        effects = neighbor_effects(fit_interactions(tissue, labels="cell_type", seed=seed))
+        own = effects.query("receiver == 'A' and sender == 'B'").dropna(subset=["gene"])
+        found = (own["padj"] < 0.05).to_numpy()
+        effect = own["effect"].to_numpy()
+        assert (found & planted & (effect > 0)).sum() >= 14
+        others = found & ~planted
+        if others_fall:
+            assert (effect[others] < 0).all()
+            assert (change[others] < 0).all()
+        else:
+            assert others.sum() / found.sum() <= 0.15

@@ -35,7 +35,10 @@ run_r <- function(code, env = character(0)) {
   writeLines(code, file)
   libraries <- paste0("R_LIBS=", paste(.libPaths(), collapse = .Platform$path.sep))
   program <- file.path(R.home("bin"), "Rscript")
-  suppressWarnings(system2(program, c("--no-environ", file), stdout = TRUE, stderr = TRUE, env = c(libraries, env)))
+  # an R that hangs fails its test after five minutes, and not the whole run
+  suppressWarnings(
+    system2(program, c("--no-environ", file), stdout = TRUE, stderr = TRUE, env = c(libraries, env), timeout = 300)
+  )
 }
 
 expect_input_error <- function(object, regexp = NULL) {

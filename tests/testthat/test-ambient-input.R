@@ -22,7 +22,7 @@ test_that("droplets that cannot give a profile are refused", {
   expect_mistake(ambient_profile(counts, other), "`droplets` must name the genes of `cells`; it shares none of 60")
   twice <- raw
   rownames(twice)[2L] <- "gene1"
-  expect_mistake(ambient_profile(counts, twice), "`gene_names` must be unique; got 1 duplicated name \\('gene1'\\)")
+  expect_mistake(ambient_profile(counts, twice), "got 1 duplicated name \\('gene1'\\). Use `make.unique\\(rownames\\(droplets\\)\\)`.$")
   expect_mistake(ambient_profile(counts, raw / 2), "`droplets` must hold whole counts; got fractional values .*`assay`")
   expect_mistake(remove_ambient(counts / 2, droplets = raw), "`cells` must hold whole counts; got fractional values")
   expect_mistake(remove_ambient(as.matrix(counts) - 1, droplets = raw), "Values of `cells` must be counts")
@@ -34,6 +34,28 @@ test_that("droplets that cannot give a profile are refused", {
   expect_mistake(remove_ambient(s$cells, droplets = list()), "`droplets` must be a SingleCellExperiment.*got list")
   expect_mistake(remove_ambient(s$cells, droplets = s$droplets, assay = "raw"), "`assay` must be an assay of `cells`")
   expect_mistake(ambient_profile(counts), "`droplets` must be")
+})
+
+test_that("genes without names are matched by position only where their number agrees", {
+  skip_if_no_engine()
+  s <- small_sample()
+  nameless <- function(x) unname(SummarizedExperiment::assay(x))
+  found <- suppressMessages(ambient_profile(nameless(s$cells), nameless(s$droplets), lower = 300))
+  named <- suppressMessages(ambient_profile(s$cells, s$droplets, lower = 300))
+  expect_equal(found$prob, named$prob, tolerance = 0.05)
+  expect_mistake(ambient_profile(nameless(s$cells)[1:9, ], nameless(s$droplets)), "`cells` must name its genes.*9 genes")
+  rownames(s$cells) <- paste0("ENSG", 1:60)
+  expect_mistake(ambient_profile(s$cells, nameless(s$droplets)), "`droplets` must name its genes.*60 in `droplets`")
+})
+
+test_that("raw droplets may hold their counts under another name than the cells", {
+  skip_if_no_engine()
+  s <- small_sample()
+  expected <- suppressMessages(ambient_profile(s$cells, s$droplets))
+  SummarizedExperiment::assayNames(s$cells)[[1L]] <- "umi"
+  expect_equal(suppressMessages(ambient_profile(s$cells, s$droplets, assay = "umi")), expected)
+  SummarizedExperiment::assayNames(s$droplets) <- "raw"
+  expect_equal(suppressMessages(ambient_profile(s$cells, s$droplets, assay = "umi")), expected)
 })
 
 test_that("a refused fraction comes without the message that accepts it", {

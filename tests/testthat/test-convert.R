@@ -119,6 +119,49 @@ test_that("a class that this R does not know is a sentence", {
   expect_match(conditionMessage(error), "got a SVT_SparseMatrix in assays$counts, a class", fixed = TRUE)
 })
 
+# A package of that name whose function makes an experiment of the object's counts: it stands in for the real one, which
+# is large, and is used before it where both are there.
+toy_seurat <- function() {
+  source <- file.path(new_folder(), "Seurat")
+  dir.create(file.path(source, "R"), recursive = TRUE)
+  writeLines(c(
+    "Package: Seurat", "Version: 0.0.1", "Title: Toy", "Author: us", "Maintainer: us <us@isthmus.example>",
+    "Description: A toy.", "License: BSD_3_clause"
+  ), file.path(source, "DESCRIPTION"))
+  writeLines("export(as.SingleCellExperiment)", file.path(source, "NAMESPACE"))
+  writeLines(
+    "as.SingleCellExperiment <- function(x) SingleCellExperiment::SingleCellExperiment(list(counts = x@counts))",
+    file.path(source, "R", "toy.R")
+  )
+  library <- new_folder()
+  arguments <- c("CMD", "INSTALL", "--no-multiarch", "--no-test-load", paste0("--library=", library), source)
+  stopifnot(system2(file.path(R.home("bin"), "R"), arguments, stdout = FALSE, stderr = FALSE) == 0L)
+  library
+}
+
+test_that("a Seurat object goes through its own package", {
+  skip_if_no_engine()
+  output <- run_r(c(
+    sprintf(".libPaths(c(%s, .libPaths()))", deparse1(toy_seurat())),
+    "methods::setClass('Seurat', slots = c(counts = 'matrix'))",
+    "x <- methods::new('Seurat', counts = matrix(c(0, 1, 2, 3, 4, 5), 2, dimnames = list(c('g1', 'g2'), letters[1:3])))",
+    "adata <- isthmus::as_anndata(x, on_loss = 'error')",
+    "cat('shape', unlist(adata$shape), 'value', adata$X[2, 1], 'names', as.character(adata$var_names$tolist()))"
+  ))
+  expect_identical(utils::tail(output, 1L), "shape 3 2 value 2 names g1 g2")
+})
+
+test_that("without the package Seurat its object is a sentence", {
+  error <- expect_error(
+    isthmus:::need_package("aPackageThatNobodyHas", "A Seurat object", NULL),
+    class = "isthmus_missing_dependency"
+  )
+  expect_identical(
+    conditionMessage(error),
+    "A Seurat object needs the R package aPackageThatNobodyHas: install.packages(\"aPackageThatNobodyHas\")."
+  )
+})
+
 test_that("only experiments and AnnData are taken", {
   skip_if_no_engine()
   expect_snapshot(error = TRUE, {

@@ -62,6 +62,7 @@ test_that("methods agree with each other and with the tables", {
   expect_identical(nobs(fit), 40L)
   expect_equal(AIC(fit), -2 * genes$log_likelihood + 8, ignore_attr = TRUE)
   expect_equal(BIC(fit), -2 * genes$log_likelihood + 4 * log(40), ignore_attr = TRUE)
+  expect_input_error(AIC(fit, k = "x"), "`k` must be one number.*got x")
   expect_identical(row.names(as.data.frame(fit, table = "genes", row.names = genes$gene)), genes$gene)
 })
 

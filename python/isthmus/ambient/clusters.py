@@ -4,37 +4,52 @@
 2. A cluster is cut in two by 2-means along its leading direction (Boley 1998, Data Min. Knowl. Discov. 2:325). The cut
    stands if the density of the cells along the line through both centres has a valley: a long cluster, such as one
    type at many levels of contamination, has none and stays whole.
-3. Where that leaves fewer than 12 clusters, those with the largest spread are cut on, valley or not, as long as there
-   are 25 cells a cluster, counts enough to find its level, and 200 genes or more (a small panel has too few anchor
-   genes). Similar types leave no valley, and a cell that is unlike its cluster loses native counts as if they were
-   ambient; a cut through one type costs a few per cent of the error (5 to 7 % in simulations).
-4. Lloyd's steps over all centres.
+3. Lloyd's steps over all centres.
+4. Where that leaves fewer than 12 clusters, those with the largest spread are cut on, valley or not, as long as both
+   halves keep 15 cells and a level: the 20 anchor genes that `isthmus.ambient.level` asks for, and no more ambient
+   counts than the whole. (That rule finds the largest share that the counts allow: a cut that raises it has parted the
+   genes that held it down.) Panels of under 200 genes stay as they are. Similar types leave no valley, and a cell that
+   is unlike its cluster loses native counts as if they were ambient; a cut through one type costs a few per cent of the
+   error (5 to 7 % in simulations). Lloyd's steps again, if no level is lost by them.
 
 Nothing is drawn at random but the cells from which the components are learnt, where there are more than 10,000.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isthmus.ambient.anchored import Anchored
 
 _GENES, _COMPONENTS, _LEARN = 2_000, 20, 10_000
 _FEWEST, _FEWEST_OF_MANY = 25, 100  # cells of a cluster: fewer carry no profile, and no level, of their own
 _VALLEY = 0.75  # of the lower of both peaks
 _MOST = 50  # clusters
-_ENOUGH, _CELLS_EACH, _FEWEST_FURTHER = 12, 25, 15  # further cuts: clusters, cells a cluster on average, fewest of one
-_GENES_FURTHER = 200  # a level needs 20 anchor genes in each cluster, which a small panel does not have
-_COUNTS_FURTHER = 30_000  # and UMI of each half: fewer leave too few anchor genes, and the level unidentified
+_ENOUGH, _FEWEST_FURTHER = 12, 15  # further cuts: clusters, and fewest cells of one
+_GENES_FURTHER = 200  # a panel of proteins keeps 20 anchor genes in each half, but the level of so few is blurred
+_MAY_RISE = 0.1  # of the ambient counts, by a cut: what chance does to two levels in place of one
 _NOISE = 3.0  # standard deviations that the valley must be deep: 2-means looks for gaps, and finds some by chance
 _ROUNDS = 25
 _GRID = 256  # places of the density
 
 
-def find_clusters(matrix: sparse.csr_matrix, umi: np.ndarray, n_clusters: int | str, seed: int) -> np.ndarray:
+def find_clusters(
+    matrix: sparse.csr_matrix,
+    umi: np.ndarray,
+    n_clusters: int | str,
+    seed: int,
+    rule: Callable[[np.ndarray], Anchored] | None = None,
+) -> np.ndarray:
     """The cluster of each cell, numbered from the largest. Cells without counts join the largest.
 
     `n_clusters` "auto" splits while there are valleys or too few clusters; a number splits the widest until there are
-    so many.
+    so many. `rule` says what the anchor rule makes of a set of cells; without it, "auto" splits at valleys alone.
     """
     labels = np.zeros(matrix.shape[0], dtype=np.intp)
     filled = np.flatnonzero(umi > 0)
@@ -42,11 +57,11 @@ def find_clusters(matrix: sparse.csr_matrix, umi: np.ndarray, n_clusters: int | 
         return labels
     scores = _components(matrix, umi, filled, seed)
     if n_clusters == "auto":
-        wanted = min(len(scores) // _CELLS_EACH, _ENOUGH) if matrix.shape[1] >= _GENES_FURTHER else 0
-        found = _split_into(scores, _split(scores), wanted, _FEWEST_FURTHER, umi[filled], _COUNTS_FURTHER)
+        found = _lloyd(scores, _split(scores))
+        if rule is not None and matrix.shape[1] >= _GENES_FURTHER:
+            found = _cut_further(scores, found, lambda members: rule(filled[members]))
     else:
-        found = _split_into(scores, np.zeros(len(scores), dtype=np.intp), int(n_clusters), 1, umi[filled], 0)
-    found = _lloyd(scores, found)
+        found = _lloyd(scores, _split_into(scores, np.zeros(len(scores), dtype=np.intp), int(n_clusters)))
     order = np.argsort(-np.bincount(found), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -125,19 +140,49 @@ def _split(scores: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _split_into(
-    scores: np.ndarray, labels: np.ndarray, n_clusters: int, fewest: int, umi: np.ndarray, fewest_umi: float
+def _split_into(scores: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Split the cluster with the largest spread until there are `n_clusters`, or none has two halves."""
+    return _widest_first(scores, labels, n_clusters, lambda members: _halves(scores[members], 1))
+
+
+def _cut_further(scores: np.ndarray, labels: np.ndarray, rule: Callable[[np.ndarray], Anchored]) -> np.ndarray:
+    """Cut the widest clusters, up to `_ENOUGH`, where both halves keep a level that is known as well."""
+
+    def cut(members: np.ndarray) -> np.ndarray | None:
+        half = _halves(scores[members], _FEWEST_FURTHER)
+        if half is None or not _as_well_known(rule(members), rule(members[half]) + rule(members[~half])):
+            return None
+        return half
+
+    def unidentified(found: np.ndarray) -> float:
+        return sum(rule(np.flatnonzero(found == k)).unidentified for k in range(int(found.max()) + 1))
+
+    cuts = _widest_first(scores, labels, _ENOUGH, cut)
+    moved = _lloyd(scores, cuts)
+    return moved if unidentified(moved) <= unidentified(cuts) else cuts
+
+
+def _as_well_known(whole: Anchored, halves: Anchored) -> bool:
+    """Whether two halves have a level where the whole has one, and theirs is on average not higher."""
+    if whole.unidentified >= whole.total or halves.unidentified > whole.unidentified:
+        return False
+    return halves.ambient <= (1 + _MAY_RISE) * whole.ambient
+
+
+def _widest_first(
+    scores: np.ndarray, labels: np.ndarray, n_clusters: int, cut: Callable[[np.ndarray], np.ndarray | None]
 ) -> np.ndarray:
-    """Split the cluster with the largest spread until there are `n_clusters`, or none has halves large enough."""
-    labels, n = labels.copy(), int(labels.max()) + 1
+    """Cut the cluster with the largest spread that `cut` finds two halves for, until there are `n_clusters`."""
+    labels, n, whole = labels.copy(), int(labels.max()) + 1, set()
     while n < n_clusters:
         spread = [((scores[labels == k] - scores[labels == k].mean(axis=0)) ** 2).sum() for k in range(n)]
-        for k in np.argsort(spread)[::-1]:
+        for k in [k for k in np.argsort(spread)[::-1].tolist() if k not in whole]:
             members = np.flatnonzero(labels == k)
-            half = _halves(scores[members], fewest)
-            if half is not None and min(umi[members[half]].sum(), umi[members[~half]].sum()) >= fewest_umi:
+            half = cut(members)
+            if half is not None:
                 labels[members[half]] = n
                 break
+            whole.add(k)
         else:
             return labels
         n += 1

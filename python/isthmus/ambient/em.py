@@ -8,6 +8,7 @@ The pass over the stored counts is vectorised in blocks of cells that stay in th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,11 @@ class Mixture:
     umi: np.ndarray
     n_clusters: int
 
+    @cached_property
+    def single_ambient(self) -> np.ndarray:
+        """`ambient`, flat and in single precision."""
+        return self.ambient.astype(np.float32).ravel()
+
     @property
     def n_genes(self) -> int:
         """Number of genes."""
@@ -58,13 +64,14 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A run of cells: stored counts, and the native and ambient probability of each."""
+    """A run of cells: stored counts, the place of each in the (flat) profiles, its native and ambient probability."""
 
     rows: slice
     stored: slice
     starts: np.ndarray
     lengths: np.ndarray
     genes: np.ndarray
+    place: np.ndarray
     x: np.ndarray
     native: np.ndarray
     ambient: np.ndarray
@@ -108,9 +115,10 @@ def block_of(data: Mixture, native: np.ndarray, rows: slice) -> Block:
         starts,
         lengths,
         genes,
-        data.matrix.data[stored].astype(np.float32),
+        own,
+        data.matrix.data[stored].astype(np.float32, copy=False),
         native.ravel()[own],
-        data.ambient.ravel()[soup].astype(np.float32),
+        data.single_ambient[soup],
     )
 
 
@@ -143,8 +151,7 @@ def em_step(data: Mixture, native: np.ndarray, rho: np.ndarray) -> tuple[np.ndar
         own = block.per_value(1 - shares[rows]) * block.native
         mixed = np.maximum(own + block.per_value(shares[rows]) * block.ambient, TINY)
         total += float((block.x * np.log(mixed)).sum(dtype=np.float64))
-        place = np.repeat(data.cluster[rows] * data.n_genes, block.lengths) + block.genes
-        counts += np.bincount(place, weights=block.x * own / mixed, minlength=native.size)
+        counts += np.bincount(block.place, weights=block.x * own / mixed, minlength=native.size)
     return normalised(counts.reshape(native.shape)), shares, total
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from isthmus.ambient.reading import column_sums
 from isthmus.data.matrix import row_blocks, row_sums
@@ -40,8 +41,7 @@ def called_cells(cells: Counts, droplets: Counts) -> np.ndarray:
     """Which droplets carry the name of a cell."""
     if not (cells.cells_named and droplets.cells_named):
         return np.zeros(droplets.n_cells, dtype=bool)
-    known = set(cells.cell_names)
-    return np.fromiter((name in known for name in droplets.cell_names), dtype=bool, count=droplets.n_cells)
+    return np.asarray(pd.Index(droplets.cell_names).isin(cells.cell_names))
 
 
 def refuse_filtered(cells: Counts, droplets: Counts, called: np.ndarray) -> None:
@@ -49,9 +49,11 @@ def refuse_filtered(cells: Counts, droplets: Counts, called: np.ndarray) -> None
     alike = droplets.n_cells <= cells.n_cells
     if called.all() or (alike and not called.any()):
         reason = "each of them is called a cell" if called.all() else f"`cells` has {cells.n_cells:,}"
+        swapped = called.all() and cells.n_cells > droplets.n_cells
+        remedy = "Pass the unfiltered counts (raw_feature_bc_matrix)."
         msg = (
             f"`droplets` must be the raw matrix, with the empty droplets; got {plural(droplets.n_cells, 'droplet')}, "
-            f"and {reason}. Pass the unfiltered counts (raw_feature_bc_matrix)."
+            f"and {reason}. {'Are `cells` and `droplets` swapped?' if swapped else remedy}"
         )
         raise InputError(msg)
 

@@ -54,20 +54,27 @@ def anchor_level(
     generator
         For the bootstrap over anchor genes.
     """
-    ratio = np.divide(counts, total * ambient, out=np.full(len(counts), np.inf), where=ambient > 0)
-    used = _rich(total * ambient, 1.0)
-    value, anchors = 0.1, used
-    for _ in range(4):  # which genes are rich enough depends on the level, a little
-        anchors = _rich(total * ambient, value)
-        if not anchors.any():
-            return Level(float(min(ratio[used].min(initial=1.0), 1.0)), np.nan, 0)
-        value = float(_edge(_excess(counts[anchors], total * ambient[anchors], total / profile_total).sum(axis=1))[0])
+    value, anchors = settled_level(counts, total, ambient, total / profile_total)
     n_anchors = int(anchors.sum())
     if n_anchors < FEWEST_ANCHORS:
         return Level(value, np.nan, n_anchors)
     excess = _excess(counts[anchors], total * ambient[anchors], total / profile_total)
     weights = generator.multinomial(n_anchors, np.full(n_anchors, 1 / n_anchors), size=N_BOOT).T
     return Level(value, float(np.std(_edge(excess @ weights), ddof=1)), n_anchors)
+
+
+def settled_level(counts: np.ndarray, total: float, ambient: np.ndarray, inflation: float) -> tuple[float, np.ndarray]:
+    """The level, and which genes are rich enough at it: each depends on the other, a little."""
+    expected = total * ambient
+    anchors = _rich(expected, 1.0)
+    lowest = float(min((counts[anchors] / expected[anchors]).min(initial=1.0), 1.0))
+    value = 0.1
+    for _ in range(4):
+        anchors = _rich(expected, value)
+        if not anchors.any():
+            return lowest, anchors
+        value = float(_edge(_excess(counts[anchors], expected[anchors], inflation).sum(axis=1))[0])
+    return value, anchors
 
 
 def _rich(expected: np.ndarray, level: float) -> np.ndarray:

@@ -9,12 +9,15 @@ import numpy as np
 from isthmus.ambient.em import Mixture
 from isthmus.ambient.level import Level, anchor_level, marker_level
 
+_TOO_MUCH = 2.0  # times the level of the anchor rule, which is the largest that the counts allow: no marker says more
+
 
 @dataclass(frozen=True, eq=False)
 class Levels:
     """``(n_clusters, n_batches)`` each; `value` is NaN where a cluster has no cell in a batch.
 
-    `source` is "anchors", "markers" or "given".
+    `source` is "anchors", "markers" or "given". `at_most` is what the anchor rule allows where markers say more than
+    that, beyond chance; NaN elsewhere.
     """
 
     value: np.ndarray
@@ -22,6 +25,7 @@ class Levels:
     n_anchors: np.ndarray
     unidentified: np.ndarray
     source: str
+    at_most: np.ndarray
 
 
 def find_levels(
@@ -37,24 +41,25 @@ def find_levels(
     """Levels from the counts of each cluster and batch, ``sums`` ``(n_clusters, n_batches, n_genes)``."""
     if rho is not None:
         return _given(data, total, rho)
-    value, se = np.full(total.shape, np.nan), np.full(total.shape, np.nan)
+    value, se, at_most = (np.full(total.shape, np.nan) for _ in range(3))
     n_anchors = np.zeros(total.shape, dtype=int)
     for k, b in np.argwhere(total > 0):
+        profile_total = float(profile_count[b].sum())
+        known = profile_total if np.isfinite(profile_total) and profile_total > 0 else np.inf
+        group = (sums[k, b], float(total[k, b]), data.ambient[b])
         if markers is None:
-            profile_total = float(profile_count[b].sum())
-            known = profile_total if np.isfinite(profile_total) and profile_total > 0 else np.inf
-            found = anchor_level(sums[k, b], float(total[k, b]), data.ambient[b], known, generator)
+            found = anchor_level(*group, known, generator)
         else:
-            found = _by_markers(
-                sums[k, b], float(total[k, b]), data.ambient[b], markers, str(names[k]), names, generator
-            )
+            found = _by_markers(*group, markers, str(names[k]), names, generator)
+            bound = anchor_level(*group, known, np.random.default_rng(0))  # the fit's own draws stay as they are
+            if found.value > _TOO_MUCH * bound.value + 3 * np.hypot(found.se, bound.se):
+                at_most[k, b] = bound.value
         value[k, b], se[k, b], n_anchors[k, b] = min(found.value, 0.99), found.se, found.n_anchors
     unidentified = (total > 0) & np.isnan(se)
     if markers is None and unidentified[total > 0].all():
         value = _pooled(sums, total, data, generator)
-    return Levels(
-        _filled(value, total, unidentified), se, n_anchors, unidentified, "anchors" if markers is None else "markers"
-    )
+    source = "anchors" if markers is None else "markers"
+    return Levels(_filled(value, total, unidentified), se, n_anchors, unidentified, source, at_most)
 
 
 def _given(data: Mixture, total: np.ndarray, rho: float | np.ndarray) -> Levels:
@@ -63,7 +68,14 @@ def _given(data: Mixture, total: np.ndarray, rho: float | np.ndarray) -> Levels:
         here = (data.cluster == k) & (data.batch == b)
         value[k, b] = rho if isinstance(rho, float) else float(rho[here] @ data.umi[here]) / total[k, b]
     nothing = np.zeros(total.shape, dtype=int)
-    return Levels(value, np.where(np.isnan(value), np.nan, 0.0), nothing, nothing.astype(bool), "given")
+    return Levels(
+        value,
+        np.where(np.isnan(value), np.nan, 0.0),
+        nothing,
+        nothing.astype(bool),
+        "given",
+        np.full(total.shape, np.nan),
+    )
 
 
 def _pooled(sums: np.ndarray, total: np.ndarray, data: Mixture, generator: np.random.Generator) -> np.ndarray:

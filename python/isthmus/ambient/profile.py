@@ -113,6 +113,7 @@ def profile_of(
     """The profile table from counts that have been read."""
     called = empties.called_cells(cells, droplets)
     empties.refuse_filtered(cells, droplets, called)
+    _refuse_nameless(cells, droplets)
     place = positions_of(cells.gene_names, droplets.gene_names, "droplets")
     _refuse_batches(of_cells, of_droplets)
     umi = empties.umi_of(droplets)
@@ -129,6 +130,11 @@ def profile_of(
         empties.check_enough(used, umi, str(level), remedy)
         parts.append(_table(cells.gene_names, str(level), column_sums(droplets.matrix, used), place, int(used.sum())))
         report[str(level)] = _range(used, umi, here)
+    if exclude_cells and cells.cells_named and droplets.cells_named and not called.any():
+        tell(
+            f"`droplets` has no droplet with the name of a cell (such as '{cells.cell_names[0]}'): cells and empty "
+            "droplets are told apart by their UMI alone."
+        )
     _tell_range(report, exclude_cells=exclude_cells)
     table = pd.concat(parts, ignore_index=True)
     table.attrs["empties"] = report
@@ -170,8 +176,23 @@ def _tell_range(report: dict[str, dict[str, float]], *, exclude_cells: bool) -> 
         )
 
 
+def _refuse_nameless(cells: Counts, droplets: Counts) -> None:
+    """Without names on a side, genes can be matched by position alone: their number must agree, and no side have names
+    that the other lacks."""
+    if cells.genes_named and droplets.genes_named:
+        return
+    alike = not cells.genes_named and not droplets.genes_named and cells.n_genes == droplets.n_genes
+    if not alike:
+        lacking = "droplets" if cells.genes_named else "cells"
+        msg = (
+            f"`{lacking}` must name its genes, so that they can be matched; got no names, and {cells.n_genes:,} genes "
+            f"in `cells`, {droplets.n_genes:,} in `droplets`. Name the genes of both."
+        )
+        raise InputError(msg)
+
+
 def _refuse_batches(of_cells: np.ndarray, of_droplets: np.ndarray) -> None:
-    lacking = sorted(set(of_cells) - set(of_droplets))
+    lacking = sorted(set(pd.unique(of_cells)) - set(pd.unique(of_droplets)))
     if lacking:
         msg = (
             f"`droplets` must hold droplets of every batch of `cells`; got none of {plural(len(lacking), 'batch')} "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, match_rows, read_counts
+from isthmus.data.counts import Counts, match_rows, read_matrix
+from isthmus.data.matrix import check_values, row_blocks
 from isthmus.data.wording import did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.messages import collected, tell
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 ONE_BATCH = "all"
-_BLOCK = 1 << 17  # stored values looked at in one go: a few MB of temporaries
+_BLOCK = 1 << 15  # stored values looked at in one go: temporaries that stay in the cache
 
 
 def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
@@ -33,7 +34,13 @@ def read_whole_counts(data: Any, argument: str, layer: str | None) -> Counts:
     if isinstance(data, Counts):
         return whole(lambda: data, argument)
     try:
-        return whole(lambda: read_counts(data, layer=layer if _has_layer(data, layer, argument) else None), argument)
+        with collected() as told:
+            counts = read_matrix(data, layer=layer if _has_layer(data, layer, argument) else None)
+            if check_values(counts.matrix, counts.cell_names, counts.gene_names):
+                _refuse_fractions(counts, argument)
+        for text in told:
+            tell(text)
+        return counts
     except InputError as error:
         msg = str(error).replace("`data`", f"`{argument}`").replace("or pass `gene_names`", f"on `{argument}`")
         raise InputError(msg) from None
@@ -169,12 +176,15 @@ def _one(counts: Counts) -> np.ndarray:
 
 def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     """Sum of each column over the rows marked in `rows`, float64, block by block: no copy of the matrix."""
-    from isthmus.data.matrix import row_blocks
-
     total = np.zeros(matrix.shape[1])
     for block in row_blocks(matrix, _BLOCK):
-        start, stop = matrix.indptr[block.start], matrix.indptr[block.stop]
-        used = np.repeat(rows[block], np.diff(matrix.indptr[block.start : block.stop + 1]))
-        values = matrix.data[start:stop][used]
-        total += np.bincount(matrix.indices[start:stop][used], weights=values, minlength=matrix.shape[1])
+        here = rows[block]
+        if not here.any():
+            continue
+        stored = slice(matrix.indptr[block.start], matrix.indptr[block.stop])
+        column, values = matrix.indices[stored], matrix.data[stored]
+        if not here.all():
+            used = np.repeat(here, np.diff(matrix.indptr[block.start : block.stop + 1]))
+            column, values = column[used], values[used]
+        total += np.bincount(column, weights=values, minlength=matrix.shape[1])
     return total

@@ -110,7 +110,8 @@ def experiment_of_r(wire: Wire, argument: str) -> counts_module.Counts:
     try:
         return whole(lambda: counts_of_r(wire["counts"], wire["cell_data"], None, wire.get("layer")), argument)
     except InputError as error:
-        raise InputError(re.sub(r"(?<=[`(])data(?=[`)])", argument, reworded(str(error), IN_R))) from error
+        text = reworded(str(error), IN_R).replace(" or pass `gene_names`", "")  # which the models of ambient RNA lack
+        raise InputError(re.sub(r"(?<=[`(])data(?=[`)])", argument, text)) from error
 
 
 def _labels(wire: Any) -> Any:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from isthmus import messages
+from isthmus.bridge.interrupts import own_interrupts
 from isthmus.errors import (
     ConvergenceWarning,
     IdentifiabilityWarning,
@@ -55,6 +56,7 @@ IN_R = (
     (re.compile(r"see `fit\.failures`"), 'see the column `message` of the table "stats"'),
     (re.compile(r"See `fit\.labels`"), "See `names(logLik(fit))`"),
     (re.compile(r"\bTrue or False\b"), "TRUE or FALSE"),
+    (re.compile(r"\bTrue, False or None\b"), "TRUE, FALSE or NULL"),
     (re.compile(r"(?<=; got )True(?=\.)"), "TRUE"),
     (re.compile(r"(?<=; got )False(?=\.)"), "FALSE"),
     (re.compile(r"(?<!['\w])None(?!['\w])"), "NULL"),
@@ -89,7 +91,10 @@ def answers(function: Callable[..., Any]) -> Callable[..., Answer]:
             for category in _WARNINGS:
                 warnings.simplefilter("always", category)
             try:
-                answer["value"] = function(*args, **kwargs)
+                with own_interrupts():
+                    answer["value"] = function(*args, **kwargs)
+            except KeyboardInterrupt:
+                answer["interrupted"] = True
             except (InputError, MissingDependencyError) as error:
                 kind = InputError if isinstance(error, InputError) else MissingDependencyError
                 answer["error"] = {"class": _R_CLASSES[kind], "message": reworded(str(error), IN_R)}

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from isthmus.data.matrix import as_csr, check_values
+from isthmus.data.stored import StoredMatrix, is_stored
 from isthmus.data.wording import plural, some
 from isthmus.errors import InputError
 
@@ -40,6 +41,8 @@ class Counts:
         ``obs["size_factors"]`` of an AnnData, or None.
     cells_named
         False where `cell_names` are made up (``cell1``, ...): they are then compared with nothing.
+    genes_named
+        False where `gene_names` are made up (``gene1``, ...).
     """
 
     matrix: sparse.csr_matrix
@@ -48,6 +51,7 @@ class Counts:
     cell_data: pd.DataFrame | None
     stored_size_factors: np.ndarray | None
     cells_named: bool = True
+    genes_named: bool = True
 
     @property
     def n_cells(self) -> int:
@@ -64,9 +68,8 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     Parameters
     ----------
     data
-        AnnData (its ``X``, or a layer; backed files are read once), ``AnnData.raw``, DataFrame (dense or sparse
-        columns),
-        ndarray, or a scipy sparse matrix or array.
+        AnnData (its ``X``, or a layer), ``AnnData.raw``, DataFrame (dense or sparse columns), ndarray, a scipy sparse
+        matrix or array; backed files, zarr and dask arrays, which are read once, piece by piece.
     layer
         Name of the AnnData layer to read instead of ``X``.
     cell_data
@@ -103,8 +106,22 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     return counts
 
 
+def open_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
+    """`read_counts` that leaves what is stored where it is: ``matrix`` is a `StoredMatrix`, checked in one pass."""
+    counts = _read(data, layer, cell_data, gene_names, keep_stored=True)
+    if isinstance(counts.matrix, StoredMatrix):
+        counts.matrix.check(counts.cell_names, counts.gene_names)
+    else:
+        check_values(counts.matrix, counts.cell_names, counts.gene_names)
+    return counts
+
+
 def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
     """`read_counts` without the rules for values: they may be normalised, negative or missing."""
+    return _read(data, layer, cell_data, gene_names, keep_stored=False)
+
+
+def _read(data: Any, layer: str | None, cell_data: Any, gene_names: Any, *, keep_stored: bool) -> Counts:
     values, cells, genes, obs, stored = _take_apart(data, layer, gene_names)
     n_cells, n_genes = _shape(values)
     if isinstance(cell_data, Mapping):
@@ -116,7 +133,10 @@ def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     refuse_transposed(n_cells, n_genes, cells, genes, cell_data, gene_names)
     checked_genes = _gene_names(genes, n_genes)
     cell_data, cell_names, cells_named = _match_cells(cells, cell_data, n_cells)
-    return Counts(as_csr(values), checked_genes, cell_names, cell_data, stored, cells_named)
+    stored_matrix = StoredMatrix(values) if is_stored(values) else None
+    matrix = as_csr(values) if stored_matrix is None else stored_matrix if keep_stored else stored_matrix.whole()
+    genes_named = genes is not None and not _counted(genes)
+    return Counts(matrix, checked_genes, cell_names, cell_data, stored, cells_named, genes_named)
 
 
 # --- taking a container apart
@@ -234,8 +254,8 @@ def _shape(values: Any) -> tuple[int, int]:
 
 
 def _is_backed(values: Any) -> bool:
-    """A matrix that still lies in its file: h5py's Dataset, or anndata's sparse datasets."""
-    return hasattr(values, "to_memory") or type(values).__module__.split(".")[0] in {"h5py", "zarr"}
+    """A matrix that still lies in its file (h5py's Dataset, anndata's sparse datasets) or is a dask array."""
+    return hasattr(values, "to_memory") or is_stored(values)
 
 
 # --- names and orientation

@@ -12,7 +12,9 @@ from isthmus.errors import InputError
 from isthmus.messages import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    Piece = tuple[sparse.csr_matrix, np.ndarray, np.ndarray]  # with the names of its cells and genes
 
 _BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
 _SUMMED = 1 << 17  # values summed in one go: faster than larger blocks, and 3 MB of temporaries
@@ -77,8 +79,10 @@ def _check_structure(values: Any) -> None:
 
 def _has_duplicates(matrix: sparse.csr_matrix) -> bool:
     """Whether an entry is stored twice. Works on our own wrapper, so the caller's flags stay as they are."""
+    if matrix.has_canonical_format:
+        return False
     if matrix.has_sorted_indices:
-        return not matrix.has_canonical_format
+        return True
     n_columns = matrix.shape[1]
     for rows in row_blocks(matrix):
         start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
@@ -120,30 +124,37 @@ def _dense_block(values: Any, rows: slice) -> np.ndarray:
     return _kept_dtype(np.asarray(block))
 
 
-def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-    n_fractional, first_fractional = 0, -1
-    for start in range(0, len(matrix.data), _CACHED):
-        block = matrix.data[start : start + _CACHED]
-        low, high = block.min(), block.max()  # NaN if any value is
-        if not (low >= 0 and high < _LARGEST):
-            _refuse_values(matrix, cell_names, gene_names)
-        if block.dtype.kind == "f":
-            fractional = np.floor(block) != block
-            found = int(np.count_nonzero(fractional))
-            if found and not n_fractional:
-                first_fractional = start + int(np.argmax(fractional))
-            n_fractional += found
+def check_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> int:
+    return check_pieces([(matrix, cell_names, gene_names)], lambda: [(matrix, cell_names, gene_names)])
+
+
+def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) -> int:
+    """Refuse what is no count in a matrix that comes in pieces, each with the names of its cells and genes; a message,
+    and their number, for fractional values. `again` gives the pieces once more: to count what is wrong."""
+    n_fractional, n_stored, example = 0, 0, ""
+    for matrix, cell_names, gene_names in pieces:
+        n_stored += len(matrix.data)
+        for start in range(0, len(matrix.data), _CACHED):
+            block = matrix.data[start : start + _CACHED]
+            low, high = block.min(), block.max()  # NaN if any value is
+            if not (low >= 0 and high < _LARGEST):
+                _refuse_values(again)
+            if block.dtype.kind == "f":
+                fractional = np.floor(block) != block
+                found = int(np.count_nonzero(fractional))
+                if found and not n_fractional:
+                    first = start + int(np.argmax(fractional))
+                    example = f"{matrix.data[first]:.6g} in {_place(matrix, first, cell_names, gene_names)}"
+                n_fractional += found
     if n_fractional:
-        place = _place(matrix, first_fractional, cell_names, gene_names)
-        share = 100 * n_fractional / len(matrix.data)
         tell(
-            f"`data` has fractional values ({share:.3g} % of those stored; {matrix.data[first_fractional]:.6g} in "
-            f"{place}). "
+            f"`data` has fractional values ({100 * n_fractional / n_stored:.3g} % of those stored; {example}). "
             "They are used as they are. The models are made for counts: pass raw counts if these are normalised."
         )
+    return n_fractional
 
 
-def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
+def _refuse_values(pieces: Callable[[], Iterable[Piece]]) -> None:
     """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are
     affordable."""
     rules = (
@@ -158,12 +169,15 @@ def _refuse_values(matrix: sparse.csr_matrix, cell_names: np.ndarray, gene_names
         (lambda x: x >= _LARGEST, "must be below 2^31", "too large", "Pass raw counts."),
     )
     for is_bad, rule, kind, remedy in rules:
-        bad = is_bad(matrix.data)
-        if bad.any():
-            first = int(np.argmax(bad))
-            place = _place(matrix, first, cell_names, gene_names)
-            found = plural(int(bad.sum()), f"{kind} value")
-            msg = f"Values of `data` {rule}; got {found} ({matrix.data[first]:.6g} in {place}). {remedy}"
+        n_bad, example = 0, ""
+        for matrix, cell_names, gene_names in pieces():
+            bad = is_bad(matrix.data)
+            if bad.any() and not n_bad:
+                first = int(np.argmax(bad))
+                example = f"{matrix.data[first]:.6g} in {_place(matrix, first, cell_names, gene_names)}"
+            n_bad += int(bad.sum())
+        if n_bad:
+            msg = f"Values of `data` {rule}; got {plural(n_bad, f'{kind} value')} ({example}). {remedy}"
             raise InputError(msg)
 
 
@@ -176,9 +190,11 @@ def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
     """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
     total = np.zeros(matrix.shape[0])
     for rows in row_blocks(matrix, _SUMMED):
-        start, stop = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
-        total[rows] = np.bincount(row, weights=matrix.data[start:stop], minlength=rows.stop - rows.start)
+        ends = matrix.indptr[rows.start : rows.stop + 1]
+        filled = np.flatnonzero(ends[1:] > ends[:-1])  # reduceat takes a run of no values for one of one value
+        if len(filled):
+            values = matrix.data[ends[0] : ends[-1]].astype(np.float64)
+            total[rows.start + filled] = np.add.reduceat(values, ends[filled] - ends[0])
     return total
 
 

@@ -12,17 +12,23 @@ from isthmus.data.wording import plural
 from isthmus.errors import InputError
 from isthmus.glm import kernel, start
 from isthmus.glm.adjusted_profile import Prior, adjusted_profile
+from isthmus.glm.chunks import gene_chunks
 from isthmus.glm.refit import Model, put, take
+from isthmus.glm.separation import find_separation
 from isthmus.glm.source import Evidence
 from isthmus.glm.trend import fit_trend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import scipy.sparse as sp
 
     from isthmus.data.counts import Counts
     from isthmus.data.design import Design
+    from isthmus.glm.chunks import Chunk
     from isthmus.glm.constraints import Constraint
     from isthmus.glm.kernel import GeneFits
+    from isthmus.glm.separation import Separation
     from isthmus.progress import Progress
 
 
@@ -66,6 +72,15 @@ class Job:
         return self.dispersion[0].matrix @ self.dispersion[1].particular
 
 
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Every gene's fit, its mean of count / size factor, and the directions in which its likelihood keeps rising."""
+
+    fits: GeneFits
+    means: np.ndarray
+    separations: list[Separation]
+
+
 def estimate(
     job: Job,
     settings: dict[str, Any],
@@ -74,37 +89,73 @@ def estimate(
     chunk_genes: int | None,
     n_threads: int,
     bar: Progress,
+) -> Estimates:
+    """Fit chunk by chunk; what is stored is read chunk by chunk too. Dispersions that are drawn to a trend take a
+    second round, as the trend needs all genes."""
+    n_genes, drawn = job.counts.n_genes, settings["dispersion"] == "trend"
+    a0 = start.starting_values(init, job.x, n_genes, "init")
+    b0 = start.starting_values(dispersion_init, job.z, n_genes, "dispersion_init")
+    if drawn:
+        _check_one_dispersion(job.z)
+    parts, means, separations = [], [], []
+    for chunk in gene_chunks(job, chunk_genes):
+        starts = _own_start(a0, chunk), _own_start(b0, chunk)
+        fits = _fit(chunk.job, settings, *starts, n_threads, partial(_report, bar, chunk.first))
+        parts.append(fits)
+        means.append(mean_counts(chunk.job.counts.matrix, job.size_factors))
+        if not drawn:
+            separations += _separations(chunk, fits)
+    fits, all_means = kernel.join(parts), np.concatenate(means)
+    if drawn:
+        fits, separations = _towards_trend(job, fits, all_means, settings, chunk_genes, n_threads)
+    return Estimates(fits, all_means, separations)
+
+
+def _own_start(values: np.ndarray | str, chunk: Chunk) -> np.ndarray | str:
+    return values if isinstance(values, str) else values[:, chunk.first : chunk.last]
+
+
+def _fit(
+    job: Job,
+    settings: dict[str, Any],
+    init: np.ndarray | str,
+    dispersion_init: np.ndarray | str,
+    n_threads: int,
+    progress: Callable[[int], None],
 ) -> GeneFits:
-    matrix, n_genes = job.counts.matrix, job.counts.n_genes
+    """The fits of one chunk; with "trend", those from which it is made."""
+    matrix = job.counts.matrix
     x, z, offset, zeta_offset = job.x, job.z, job.predictor_offset, job.zeta_offset
-    a0 = start.mean_start(start.starting_values(init, x, n_genes, "init"), matrix, x, offset)
-    given_b = start.starting_values(dispersion_init, z, n_genes, "dispersion_init")
+    a0 = start.mean_start(init, matrix, x, offset)
     options = {"max_iter": settings["max_iter"], "tol": settings["tol"], "n_threads": n_threads}
-    shared = {"dispersion_offset": zeta_offset if zeta_offset.any() else None, **options}
     if settings["dispersion"] == "moments":
         return _fit_moments(job, x, z, offset, zeta_offset, a0, options)
-    if settings["dispersion"] == "trend":
-        _check_one_dispersion(z)
-    b0 = start.dispersion_start(given_b, matrix, z, zeta_offset, x, offset) if z.shape[1] else None
-    parts = []
-    for first, last in _chunks(matrix, chunk_genes):
-        parts.append(
-            kernel.fit_genes(
-                matrix,
-                x,
-                z,
-                offset,
-                gene_offset=None if job.gene_offset is None else job.gene_offset[:, first:last],
-                weights=None if job.weights is None else job.weights[:, first:last],
-                start_mean=None if a0 is None else a0[:, first:last],
-                start_dispersion=None if b0 is None else b0[:, first:last],
-                genes=(first, last),
-                progress=partial(_report, bar, first),
-                **shared,
-            )
-        )
-    fits = kernel.join(parts)
-    return fits if settings["dispersion"] in ("ml", "none") else _adjusted(job, fits, settings, n_threads)
+    fits = kernel.fit_genes(
+        matrix,
+        x,
+        z,
+        offset,
+        dispersion_offset=zeta_offset if zeta_offset.any() else None,
+        gene_offset=job.gene_offset,
+        weights=job.weights,
+        start_mean=a0,
+        start_dispersion=start.dispersion_start(dispersion_init, matrix, z, zeta_offset, x, offset)
+        if z.shape[1]
+        else None,
+        progress=progress,
+        **options,
+    )
+    if settings["dispersion"] in ("ml", "none"):
+        return fits
+    means = mean_counts(matrix, job.size_factors)
+    return adjusted_profile(*_evidence(job), fits, means, settings, n_threads=n_threads)
+
+
+def _separations(chunk: Chunk, fits: GeneFits) -> list[Separation]:
+    job, matrix = chunk.job, chunk.job.counts.matrix
+    raw_means = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
+    found = find_separation(matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, raw_means, job.weights)
+    return [replace(s, gene=s.gene + chunk.first) for s in found]
 
 
 def _check_one_dispersion(z: np.ndarray) -> None:
@@ -116,23 +167,35 @@ def _check_one_dispersion(z: np.ndarray) -> None:
         raise InputError(msg)
 
 
-def _adjusted(job: Job, ml: GeneFits, settings: dict[str, Any], n_threads: int) -> GeneFits:
-    """Cox-Reid dispersions from maximum-likelihood ones; drawn towards a trend in a second round. Adds the trend to the
-    settings."""
+def _evidence(job: Job) -> tuple[Model, Evidence]:
     model = Model(job.x, job.z, job.predictor_offset, job.zeta_offset, has_dispersion=True)
-    evidence = Evidence(job.counts, job.gene_offset, job.weights)
-    means = mean_counts(job.counts.matrix, job.size_factors)
-    own = adjusted_profile(model, evidence, ml, means, settings, n_threads=n_threads)
-    if settings["dispersion"] == "cox_reid":
-        return own
+    return model, Evidence(job.counts, job.gene_offset, job.weights)
+
+
+def _towards_trend(
+    job: Job,
+    own: GeneFits,
+    means: np.ndarray,
+    settings: dict[str, Any],
+    chunk_genes: int | None,
+    n_threads: int,
+) -> tuple[GeneFits, list[Separation]]:
+    """Draw adjusted dispersions towards their trend. Adds the trend to the settings."""
     trend = fit_trend(own.mean_alpha, means, job.df_resid)
     settings["trend"] = asdict(trend)
-    scale = model.z[0, 0]
-    center = np.log(trend.at(np.where(means > 0, means, 1.0)) / np.exp(model.zeta_offset[0])) / scale
-    prior = Prior(center, trend.prior_variance / scale**2)
-    drawn = adjusted_profile(model, evidence, own, means, settings, prior=prior, n_threads=n_threads)
-    outlying = np.flatnonzero(trend.outliers(own.mean_alpha, means))
-    return put(drawn, outlying, take(own, outlying))
+    scale, zeta = job.z[0, 0], job.zeta_offset[0]
+    parts, separations = [], []
+    for chunk in gene_chunks(job, chunk_genes):
+        here = np.arange(chunk.first, chunk.last)
+        before, own_means = take(own, here), means[here]
+        center = np.log(trend.at(np.where(own_means > 0, own_means, 1.0)) / np.exp(zeta)) / scale
+        prior = Prior(center, trend.prior_variance / scale**2)
+        drawn = adjusted_profile(*_evidence(chunk.job), before, own_means, settings, prior=prior, n_threads=n_threads)
+        outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means))
+        fits = put(drawn, outlying, take(before, outlying))
+        parts.append(fits)
+        separations += _separations(chunk, fits)
+    return kernel.join(parts), separations
 
 
 def _report(bar: Progress, before: int, done: int) -> None:
@@ -186,16 +249,6 @@ def _at_poisson_limit(fits: GeneFits, poisson: GeneFits, limit: np.ndarray) -> G
     converged = poisson.code[limit] == kernel.OK
     out["code"][limit] = np.where(converged, kernel.POISSON_LIMIT, kernel.NOT_CONVERGED)
     return replace(fits, **out)
-
-
-def _chunks(matrix: sp.csr_matrix, chunk_genes: int | None) -> list[tuple[int, int]]:
-    """Ranges of genes that are laid out at once.
-
-    A gene-major copy takes 8 bytes a count, at most what the matrix itself takes, so by default there is one chunk.
-    """
-    n_genes = matrix.shape[1]
-    size = n_genes if chunk_genes is None else int(chunk_genes)
-    return [(first, min(first + size, n_genes)) for first in range(0, n_genes, size)]
 
 
 def mean_counts(matrix: sp.csr_matrix, size_factors: np.ndarray) -> np.ndarray:

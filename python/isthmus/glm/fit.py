@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, read_counts
+from isthmus.data.counts import Counts, open_counts
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.glm import kernel
 from isthmus.glm.constraints import Constraint, resolve_constraints
-from isthmus.glm.estimate import Job, estimate, mean_counts
+from isthmus.glm.estimate import Estimates, Job, estimate
 from isthmus.glm.nested_terms import nested_terms
 from isthmus.glm.offset import read_offset
 from isthmus.glm.result import GlmFit, Submodel
-from isthmus.glm.separation import find_separation
 from isthmus.glm.size_factors import size_factors as read_size_factors
 from isthmus.glm.source import Source
 from isthmus.glm.strata import fit_by
@@ -31,10 +30,6 @@ from isthmus.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import scipy.sparse as sp
-
-    from isthmus.glm.kernel import GeneFits
 
 _FEW_DF = 40  # below it maximum-likelihood dispersions are noticeably too small
 _STATUS = np.array(["ok", "poisson_limit", "not_converged", "all_zero"], dtype=object)
@@ -77,7 +72,9 @@ def fit_glm(
     ----------
     data
         Counts, cells x genes: AnnData, ``AnnData.raw``, DataFrame, ndarray, scipy CSR/CSC. Never made dense, never
-        changed.
+        changed. What is stored is never read as a whole: an AnnData backed by h5ad or zarr (CSR, CSC or dense), a zarr
+        array, h5py dataset or dask array is checked in one pass and then fitted chunk by chunk, with the same numbers.
+        Stored by genes (CSC) it is read once more, by cells once more for every chunk.
     design, dispersion_design
         Formulas such as ``"~ condition + age"``, or matrices with one row per cell. Numeric columns are numeric, all
         others categorical.
@@ -122,7 +119,8 @@ def fit_glm(
         group means), "zero", or arrays, free parameters x genes (log alpha for the dispersion). The optimum does not
         depend on it.
     chunk_genes
-        Genes laid out at once; smaller means less memory. None chooses.
+        Genes laid out at once; smaller means less memory. None chooses: all of a matrix in memory, and of a stored one
+        as many as hold some six million counts (less than 200 MB).
     max_iter, tol
         Newton steps at most; a gene has converged when one more step promises less log-likelihood than `tol`.
     dtype
@@ -154,7 +152,7 @@ def fit_glm(
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = read_threads(n_threads)
     counts = (
-        data if isinstance(data, Counts) else read_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+        data if isinstance(data, Counts) else open_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     )
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
     if by is not None:
@@ -192,8 +190,8 @@ def fit_glm(
     }
     _tell_few_df(job, settings)
     with Progress(counts.n_genes, progress) as bar:
-        fits = estimate(job, settings, init, dispersion_init, chunk_genes, threads, bar)
-    fit = replace(_result(job, fits, settings), source=Source(data, layer, gene_names))
+        estimates = estimate(job, settings, init, dispersion_init, chunk_genes, threads, bar)
+    fit = replace(_result(job, estimates, settings), source=Source(data, layer, gene_names))
     _warn_not_converged(fit)
     return fit
 
@@ -294,18 +292,8 @@ def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------------
 
 
-def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
-    means = mean_counts(job.counts.matrix, job.size_factors)
-    separations = find_separation(
-        job.counts.matrix,
-        job.x,
-        job.z,
-        job.predictor_offset,
-        job.zeta_offset,
-        fits,
-        _raw_means(job.counts.matrix),
-        job.weights,
-    )
+def _result(job: Job, estimates: Estimates, settings: dict[str, Any]) -> GlmFit:
+    fits, means, separations = estimates.fits, estimates.means, estimates.separations
     if settings["dispersion"] in ("moments", "trend"):  # no maximum of a likelihood: nothing rises there
         separations = [s for s in separations if s.model == "mean"]
     status = _STATUS[fits.code]
@@ -332,10 +320,6 @@ def _result(job: Job, fits: GeneFits, settings: dict[str, Any]) -> GlmFit:
         settings=settings,
         weights=job.cell_weights,
     )
-
-
-def _raw_means(matrix: sp.csr_matrix) -> np.ndarray:
-    return np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
 
 
 def _warn_not_converged(fit: GlmFit) -> None:

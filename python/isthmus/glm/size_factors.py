@@ -3,13 +3,13 @@ logarithm once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from isthmus.data.counts import cell_order
-from isthmus.data.matrix import row_blocks, row_sums
+from isthmus.data.stored import cell_sums, pieces, row_pieces
 from isthmus.data.wording import cells_where, did_you_mean, plural
 from isthmus.errors import InputError
 from isthmus.messages import tell
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from isthmus.data.counts import Counts
+    from isthmus.data.stored import StoredMatrix
+
+    Matrix: TypeAlias = sparse.csr_matrix | StoredMatrix
 
 _RULES = ("auto", "sum", "ratio", "poscounts")
 
@@ -122,8 +125,8 @@ def _checked(values: Any, counts: Counts, owner: str) -> np.ndarray:
 # -------------------------------------------------------------------------------------------------
 
 
-def _computed(rule: Callable[[sparse.csr_matrix], np.ndarray], counts: Counts, word: str) -> np.ndarray:
-    totals = row_sums(counts.matrix)
+def _computed(rule: Callable[[Matrix], np.ndarray], counts: Counts, word: str) -> np.ndarray:
+    totals = cell_sums(counts.matrix)
     empty = totals == 0
     if empty.any():
         msg = (
@@ -135,24 +138,23 @@ def _computed(rule: Callable[[sparse.csr_matrix], np.ndarray], counts: Counts, w
     return rule(counts.matrix)
 
 
-def _from_sums(matrix: sparse.csr_matrix) -> np.ndarray:
-    totals = row_sums(matrix)
+def _from_sums(matrix: Matrix) -> np.ndarray:
+    totals = cell_sums(matrix)
     return np.asarray(totals / totals.mean())
 
 
-def _positive_per_gene(matrix: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+def _positive_per_gene(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
     """(number of positive counts, sum of their logarithms), per gene; explicit zeros are zeros."""
     number, logs = np.zeros(matrix.shape[1]), np.zeros(matrix.shape[1])
-    for rows in row_blocks(matrix):
-        stored = slice(matrix.indptr[rows.start], matrix.indptr[rows.stop])
-        values, gene = matrix.data[stored], matrix.indices[stored]
-        positive = values > 0
-        number += np.bincount(gene[positive], minlength=len(number))
-        logs += np.bincount(gene[positive], weights=np.log(values[positive].astype(np.float64)), minlength=len(logs))
+    for _, columns, piece in pieces(matrix):
+        positive, width = piece.data > 0, piece.shape[1]
+        gene, values = piece.indices[positive], piece.data[positive].astype(np.float64)
+        number[columns] += np.bincount(gene, minlength=width)
+        logs[columns] += np.bincount(gene, weights=np.log(values), minlength=width)
     return number, logs
 
 
-def _from_ratios(matrix: sparse.csr_matrix) -> np.ndarray:
+def _from_ratios(matrix: Matrix) -> np.ndarray:
     number, logs = _positive_per_gene(matrix)
     everywhere = number == matrix.shape[0]
     if not everywhere.any():
@@ -164,19 +166,18 @@ def _from_ratios(matrix: sparse.csr_matrix) -> np.ndarray:
     return _median_ratios(matrix, logs / matrix.shape[0], everywhere)
 
 
-def _from_positive_counts(matrix: sparse.csr_matrix) -> np.ndarray:
+def _from_positive_counts(matrix: Matrix) -> np.ndarray:
     number, logs = _positive_per_gene(matrix)
     factors = _median_ratios(matrix, logs / matrix.shape[0], number > 0)
     return np.asarray(factors / np.exp(np.mean(np.log(factors))))
 
 
-def _median_ratios(matrix: sparse.csr_matrix, log_means: np.ndarray, use: np.ndarray) -> np.ndarray:
+def _median_ratios(matrix: Matrix, log_means: np.ndarray, use: np.ndarray) -> np.ndarray:
     """exp(median over a cell's positive genes of log(count) - log(geometric mean))."""
     factors = np.empty(matrix.shape[0])
-    for rows in row_blocks(matrix):
-        stored = slice(matrix.indptr[rows.start], matrix.indptr[rows.stop])
-        values, gene = matrix.data[stored], matrix.indices[stored]
-        row = np.repeat(np.arange(rows.stop - rows.start), np.diff(matrix.indptr[rows.start : rows.stop + 1]))
+    for rows, band in row_pieces(matrix):
+        values, gene = band.data, band.indices
+        row = np.repeat(np.arange(band.shape[0]), np.diff(band.indptr))
         kept = use[gene] & (values > 0)
         ratio = np.log(values[kept].astype(np.float64)) - log_means[gene[kept]]
         factors[rows] = np.exp(_group_medians(ratio, row[kept], rows.stop - rows.start))

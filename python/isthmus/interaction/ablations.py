@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import sparse
 
 from isthmus.interaction import forward
 
@@ -50,7 +49,9 @@ class Variants:
         return 1 + self.n_heads + self.n_types
 
 
-def variant_shifts(parts: Parts, model: FoldModel, head_order: np.ndarray) -> np.ndarray:
+def variant_shifts(
+    parts: Parts, model: FoldModel, head_order: np.ndarray, variants: np.ndarray | None = None
+) -> np.ndarray:
     """``(n_variants, n, D)`` what each variant adds to the normalised query.
 
     Parameters
@@ -61,12 +62,22 @@ def variant_shifts(parts: Parts, model: FoldModel, head_order: np.ndarray) -> np
         Of the same fold.
     head_order
         ``(n_heads,)`` which of this fold's heads goes by each label.
+    variants
+        Which variants (positions in `Variants`). None: all.
     """
-    by_head = parts.heads.sum(axis=2)[:, head_order]  # n x H x D
-    by_sender = parts.heads.sum(axis=1)  # n x S x D
-    total = by_head.sum(axis=1)
-    kept = np.concatenate([total[None], np.moveaxis(by_head, 1, 0), total[None] - np.moveaxis(by_sender, 1, 0)], axis=0)
-    return np.asarray(model.normalise(parts.query + kept) - model.normalise(parts.query))
+    order = Variants(parts.mixed.shape[0], parts.mixed.shape[2])
+    total = parts.of_all()
+    wanted = np.arange(len(order)) if variants is None else variants
+    kept = np.empty((len(wanted), *total.shape), dtype=total.dtype)
+    for place, variant in enumerate(wanted):
+        if variant == order.everything:
+            kept[place] = total
+        elif variant < order.without(0):
+            kept[place] = parts.of_head(head_order[variant - order.head(0)])
+        else:
+            np.subtract(total, parts.of_sender(variant - order.without(0)), out=kept[place])
+    kept += parts.query
+    return np.asarray(model.normalise(kept) - model.normalise(parts.query))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,42 +160,59 @@ def _accumulate(fit: InteractionFit) -> Iterator[BlockMoments]:
 
     models, orders = forward.fold_models(fit), head_orders(fit)
     variants = Variants(orders.shape[1], fit.n_types)
+    met = _met(fit)
     n_blocks = fit.folds.n_blocks
-    sums = [_Sums(n_blocks, fit.n_genes, len(variants)) for _ in fit.types]
+    sums = [_Sums(n_blocks, fit.n_genes, variants, senders) for senders in met]
     for parts in forward.held_out_parts(fit):
         model = models[parts.fold]
-        shifts = variant_shifts(parts, model, orders[parts.fold])
         for receiver in np.unique(parts.types):
             rows = np.flatnonzero(parts.types == receiver)
-            observed = fit.expression[parts.cells[rows]].toarray().astype(np.float64)
+            observed = fit.expression[parts.cells[rows]].toarray()
             # without covariates all receivers of a type share one query
             without = model.residual(parts.query[rows if fit.covariates.shape[1] else rows[:1]])
-            sums[receiver].add(
+            one = sums[receiver]
+            one.see(observed)
+            one.add(
                 fit.folds.block[parts.cells[rows]],
-                observed - model.means[receiver],
+                observed.astype(np.float64) - model.means[receiver],
                 without,
-                shifts[:, rows],
+                variant_shifts(parts.take(rows), model, orders[parts.fold], one.computed),
                 model.output,
             )
     stratum_of_block = np.zeros(n_blocks, dtype=np.int64)
     stratum_of_block[fit.folds.block] = stratum_codes(fit)
     for receiver, one in enumerate(sums):
         if one.n.any():
-            yield one.finish(receiver, stratum_of_block, _varies(fit, receiver), variants)
+            yield one.finish(receiver, stratum_of_block)
 
 
-def _varies(fit: InteractionFit, receiver: int) -> np.ndarray:
-    rows = fit.expression[np.flatnonzero(fit.type_codes == receiver)]
-    return np.asarray(rows.max(axis=0).toarray() != rows.min(axis=0).toarray()).ravel()
+def _met(fit: InteractionFit) -> np.ndarray:
+    """``(n_types, n_types)`` bool: whether any receiver of a type has a neighbour of another."""
+    met = np.zeros((fit.n_types, fit.n_types + 1), dtype=bool)
+    index = fit.neighbors.index
+    met[fit.type_codes[:, None], np.where(index >= 0, fit.type_codes[np.maximum(index, 0)], fit.n_types)] = True
+    return met[:, :-1]
 
 
 class _Sums:
-    """What `BlockMoments` holds, while it grows."""
+    """What `BlockMoments` of one receiver type holds, while it grows.
 
-    def __init__(self, n_blocks: int, n_genes: int, n_variants: int) -> None:
+    Without a sender that the receivers never meet the prediction is the full one, so that variant is not computed.
+    """
+
+    def __init__(self, n_blocks: int, n_genes: int, variants: Variants, met: np.ndarray) -> None:
+        self.variants = variants
+        always = np.arange(variants.without(0))
+        self.computed = np.concatenate([always, variants.without(0) + np.flatnonzero(met)])
         self.n = np.zeros(n_blocks, dtype=np.int64)
         self.plain = np.zeros((3, n_blocks, n_genes))
-        self.by_variant = np.zeros((3, n_variants, n_blocks, n_genes))
+        self.by_variant = np.zeros((3, len(self.computed), n_blocks, n_genes))
+        self.least, self.most = np.full(n_genes, np.inf), np.full(n_genes, -np.inf)
+
+    def see(self, observed: np.ndarray) -> None:
+        """Take note of the range of each gene (n x G)."""
+        self.least = np.minimum(self.least, observed.min(axis=0))
+        self.most = np.maximum(self.most, observed.max(axis=0))
 
     def add(
         self, blocks: np.ndarray, residual: np.ndarray, without: np.ndarray, shifts: np.ndarray, output: np.ndarray
@@ -194,26 +222,28 @@ class _Sums:
         Products of single receivers are float32, as the predictions are; so are sums over a block's share of a chunk.
         """
         present, position = np.unique(blocks, return_inverse=True)
-        ones, cells = np.ones(len(blocks)), np.arange(len(blocks))
-        gather = sparse.csr_matrix((ones, (position, cells)), shape=(len(present), len(blocks)))
+        # a dense product: the blocks of a chunk are few, and making a sparse matrix takes longer than the sums
+        gather = np.equal(np.arange(len(present))[:, None], position).astype(np.float64)
         rough = gather.astype(np.float32)
         error = residual - without
         self.n[present] += np.bincount(position)
         for place, values in enumerate((residual**2, error, error**2)):
             self.plain[place, present] += gather @ values
         error = error.astype(np.float32)
+        sums = np.empty((2, len(shifts), len(present), error.shape[1]), dtype=np.float32)
         for variant, shift in enumerate(shifts):
             added = shift @ output.T
-            self.by_variant[0, variant, present] += (gather @ shift) @ output.T
-            self.by_variant[1, variant, present] += rough @ (error * added)
-            self.by_variant[2, variant, present] += rough @ np.square(added, out=added)
+            np.matmul(rough, error * added, out=sums[0, variant])
+            np.matmul(rough, np.square(added, out=added), out=sums[1, variant])
+        self.by_variant[0][:, present] += np.matmul(gather, shifts) @ output.T
+        self.by_variant[1:, :, present] += sums
 
-    def finish(
-        self, receiver: int, stratum_of_block: np.ndarray, varies: np.ndarray, variants: Variants
-    ) -> BlockMoments:
+    def finish(self, receiver: int, stratum_of_block: np.ndarray) -> BlockMoments:
         held = np.flatnonzero(self.n)
         around_mean, error, error_squared = self.plain[:, held]
-        shift, cross, shift_squared = self.by_variant[:, :, held]
+        source = np.full(len(self.variants), self.variants.everything)
+        source[self.computed] = np.arange(len(self.computed))
+        shift, cross, shift_squared = self.by_variant[:, source[:, None], held]
         return BlockMoments(
             receiver,
             held,
@@ -225,6 +255,6 @@ class _Sums:
             shift,
             cross,
             shift_squared,
-            varies,
-            variants,
+            self.least < self.most,
+            self.variants,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from isthmus import schema
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
-from isthmus.interaction import forward
+from isthmus.interaction import checks, forward
 from isthmus.interaction.heads import head_orders
 from isthmus.interaction.significance import check_choice
 
@@ -67,6 +67,7 @@ def attention(
     >>> attention(fit, top=1).shape  # the strongest neighbour of 300 cells in 2 heads
     (600, 5)
     """
+    checks.check_fit(fit)
     check_choice(flavor, FLAVORS, "flavor")
     column = _gene(fit, gene, flavor)
     if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
@@ -113,6 +114,7 @@ def attention_by_distance(
     InputError
         `n_bins` below 1; `breaks` that do not rise.
     """
+    checks.check_fit(fit)
     edges = _edges(fit, n_bins, breaks)
     n_bins = len(edges) - 1
     shape = (fit.n_types, fit.n_types, n_bins)

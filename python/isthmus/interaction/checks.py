@@ -26,12 +26,37 @@ def require_torch() -> Any:
     return torch
 
 
+def check_fit(fit: Any) -> None:
+    """An `InputError` for what is no fit of cell-cell interactions."""
+    from isthmus.interaction.result import InteractionFit
+
+    if not isinstance(fit, InteractionFit):
+        msg = f"`fit` must be what fit_interactions returned; got {type(fit).__name__}."
+        raise InputError(msg)
+
+
+def between_0_and_1(value: Any, argument: str) -> float:
+    """A number above 0 and below 1."""
+    if not _is_number(value) or not 0 < value < 1:
+        msg = f"`{argument}` must lie between 0 and 1; got {value!r}."
+        raise InputError(msg)
+    return float(value)
+
+
 def whole(value: Any, argument: str, least: int) -> int:
     """A whole number, `least` or more; 5.0 is none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         msg = f"`{argument}` must be a whole number, {least} or more; got {value!r}."
         raise InputError(msg)
     return int(value)
+
+
+def flag(value: Any, argument: str) -> bool:
+    """True or False; "no" is neither, though Python takes it for True."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"`{argument}` must be True or False; got {value!r}."
+        raise InputError(msg)
+    return bool(value)
 
 
 def positive(value: Any, argument: str) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus import schema, seeds
 from isthmus.errors import InputError
-from isthmus.interaction import significance
+from isthmus.interaction import checks, significance
 from isthmus.interaction.ablations import block_moments
 from isthmus.interaction.nulls import draws_needed
 from isthmus.interaction.units import sample_labels
@@ -64,6 +64,7 @@ def compare_interactions(
     InputError
         Fewer than two groups; a unit in two groups; samples without a label.
     """
+    checks.check_fit(fit)
     groups = sample_labels(fit, group, "group")
     units = sample_labels(fit, unit, "unit")
     labels = list(dict.fromkeys(groups))

@@ -10,7 +10,7 @@ import numpy as np
 from isthmus import schema
 from isthmus.data.wording import did_you_mean
 from isthmus.errors import InputError
-from isthmus.interaction import forward
+from isthmus.interaction import checks, forward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,7 @@ def contributions(
     >>> contributions(fit, sender="a", gene="gene2").shape
     (60, 9)
     """
+    checks.check_fit(fit)
     senders = _senders(fit, sender)
     column = None if gene is None else _gene(fit, gene)
     values = np.full((len(senders), fit.n_cells), np.nan)
@@ -69,7 +70,7 @@ def contributions(
     for parts in forward.held_out_parts(fit):
         model = models[parts.fold]
         for row, name in enumerate(senders):
-            lost = parts.heads.sum(axis=(1, 2)) if name == ALL else parts.heads[:, :, fit.types.index(name)].sum(axis=1)
+            lost = parts.of_all() if name == ALL else parts.of_sender(fit.types.index(name))
             values[row, parts.cells] = _added(parts, model, lost, column)
     return _table(fit, senders, gene, values)
 
@@ -94,7 +95,7 @@ def _gene(fit: InteractionFit, gene: str) -> int:
 
 def _added(parts: Parts, model: FoldModel, lost: np.ndarray, gene: int | None) -> np.ndarray:
     """``(n,)`` what the parts `lost` (n x D) add to one gene, or the root mean square over genes."""
-    inner = parts.query + parts.heads.sum(axis=(1, 2))
+    inner = parts.query + parts.of_all()
     change = model.normalise(inner) - model.normalise(inner - lost)
     if gene is not None:
         return np.asarray(change @ model.output[gene])

@@ -14,6 +14,7 @@ import numpy as np
 
 from isthmus import schema
 from isthmus.errors import InputError
+from isthmus.interaction import checks
 from isthmus.interaction.attention import matched_attention
 
 if TYPE_CHECKING:
@@ -94,7 +95,11 @@ def counterfactual_attention(fit: InteractionFit, distances: Any) -> pd.DataFram
     >>> bool((table.query("distance == 0").weight.to_numpy() > table.query("distance == 50").weight.to_numpy()).all())
     True
     """
-    at = np.atleast_1d(np.asarray(distances, dtype=np.float64))
+    checks.check_fit(fit)
+    try:
+        at = np.atleast_1d(np.asarray(distances, dtype=np.float64))
+    except (TypeError, ValueError):
+        at = np.array([np.nan])
     if at.ndim != 1 or not len(at) or not (np.isfinite(at).all() and (at >= 0).all()):
         msg = f"`distances` must be one or more finite distances, 0 or more; got {distances!r}."
         raise InputError(msg)

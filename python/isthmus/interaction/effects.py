@@ -9,7 +9,7 @@ import pandas as pd
 
 from isthmus import schema, seeds
 from isthmus.errors import InputError
-from isthmus.interaction import significance
+from isthmus.interaction import checks, significance
 from isthmus.interaction.ablations import BlockMoments, block_moments
 from isthmus.interaction.forward import predicted_cells
 from isthmus.interaction.nulls import untested
@@ -38,7 +38,10 @@ def neighbor_effects(
 
     It asks whether the sender's part of the model tells something about the receivers, not whether the sender acts on
     them. Where B acts, a type whose cells stand where B's do not tells where B is, and so has an effect, too
-    (composition): read the largest effects first.
+    (composition): read the largest effects first. Values that are shares of a cell's counts bring composition of
+    another kind: where some genes rise, the shares of all others fall, and small effects of one sign in many genes are
+    just that (in `simulate_interactions`' default tissue by about a quarter). Size factors that the response does
+    not move (control genes, the cell's area) take them away.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ def neighbor_effects(
     >>> neighbor_effects(fit, null="none").shape  # 9 pairs with 20 genes each
     (189, 10)
     """
+    checks.check_fit(fit)
     significance.check_choice(null, significance.NULLS, "null")
     generator = seeds.generator(seed)
     pairs = _rows(fit, _run(fit, null, unit, n_permutations, generator, by_gene=False), by_gene=False)
@@ -92,10 +96,8 @@ def interaction_matrix(fit: InteractionFit | pd.DataFrame, *, fdr: float = 0.05)
     InputError
         `fdr` outside of (0, 1).
     """
-    if not 0 < fdr < 1:
-        msg = f"`fdr` must lie between 0 and 1; got {fdr!r}."
-        raise InputError(msg)
-    effects = fit if isinstance(fit, pd.DataFrame) else fit.table("neighbor_effects")
+    fdr = checks.between_0_and_1(fdr, "fdr")
+    effects = _effects_table(fit)
     pair = effects["gene"].isna()
     pairs, genes = effects[pair], effects[~pair & (effects["padj"] < fdr)]
     key = ["receiver", "sender"]
@@ -105,6 +107,17 @@ def interaction_matrix(fit: InteractionFit | pd.DataFrame, *, fdr: float = 0.05)
     values = {name: found[name].to_numpy() for name in ("n_genes", "n_up", "n_down")}
     values |= {name: pairs[name].to_numpy() for name in (*key, "padj")}
     return schema.frame(schema.INTERACTION_MATRIX, {name: values[name] for name in schema.INTERACTION_MATRIX})
+
+
+def _effects_table(fit: InteractionFit | pd.DataFrame) -> pd.DataFrame:
+    if not isinstance(fit, pd.DataFrame):
+        checks.check_fit(fit)
+        return fit.table("neighbor_effects")
+    lacking = [name for name in ("receiver", "sender", "gene", "effect", "padj") if name not in fit]
+    if lacking:
+        msg = f"`fit` must be a fit or what neighbor_effects() gave; the table lacks {', '.join(map(repr, lacking))}."
+        raise InputError(msg)
+    return fit
 
 
 def _run(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isthmus import schema, seeds
-from isthmus.interaction import significance
+from isthmus.interaction import checks, significance
 from isthmus.interaction.ablations import BlockMoments, block_moments
 from isthmus.interaction.heads import STABLE, head_stability
 from isthmus.interaction.nulls import untested
@@ -32,8 +32,12 @@ def explained_variance(
     """Variance that the neighbours explain in cells which the model did not see, with tests.
 
     r2 = 1 - SSE / SSE(mean of the type in the same training cells), over held-out cells. Rows of head "all" are the
-    answer. "none" is the prediction without neighbours, for comparison. Single heads are matched across folds and
+    answer, and what they are compared with is 0, the mean of the type. Single heads are matched across folds and
     exploratory: they have no p-value where their stability (table "heads") is below 0.5.
+
+    "none" is the prediction with all attention taken away. Without covariates that is one constant for each type and
+    fold, mean + W LN(query), and no constant beats the mean but by chance, so its r2 is 0 or less. It is far below 0
+    where the network has left to the neighbours what all receivers share: in training none was without neighbours.
 
     The statistic is the reduction of the squared error by the neighbours less its expectation where expression does not
     depend on them, T = sum_i 2 (e_i - mean) (Delta_i - mean): e_i the residual about the prediction without neighbours,
@@ -85,6 +89,7 @@ def explained_variance(
     >>> explained_variance(fit, null="none").query("head == 'none'").shape
     (3, 9)
     """
+    checks.check_fit(fit)
     significance.check_choice(by, ("receiver", "gene"), "by")
     significance.check_choice(null, significance.NULLS, "null")
     by_gene = by == "gene"

@@ -107,7 +107,7 @@ def fit_interactions(
     lr
         Learning rate of Adam.
     accelerator
-        "auto", "cpu" or "gpu" (CUDA).
+        "auto", "cpu" or "gpu" (CUDA; written for it, but so far run on the CPU only).
     seed
         Same seed, same numbers, whatever the number of threads (a CPU fit uses one). Global generators stay as they
         were.
@@ -162,7 +162,7 @@ def fit_interactions(
     plan = _Plan(
         n_neighbors=checks.whole(n_neighbors, "n_neighbors", 1),
         radius=None if radius is None else checks.positive(radius, "radius"),
-        same_type_neighbors=bool(same_type_neighbors),
+        same_type_neighbors=checks.flag(same_type_neighbors, "same_type_neighbors"),
         n_heads=checks.whole(n_heads, "n_heads", 1),
         head_size=checks.whole(head_size, "head_size", 1),
         folds=checks.whole(folds, "folds", 1),
@@ -170,7 +170,7 @@ def fit_interactions(
         if isinstance(block_size, str) and block_size == "auto"
         else checks.positive(block_size, "block_size"),
         max_epochs=None if max_epochs is None else checks.whole(max_epochs, "max_epochs", 1),
-        early_stopping=bool(early_stopping),
+        early_stopping=checks.flag(early_stopping, "early_stopping"),
         batch_size=checks.whole(batch_size, "batch_size", 1),
         lr=checks.positive(lr, "lr"),
         accelerator=accelerator,

@@ -14,6 +14,7 @@ ablation costs a sum, a LayerNorm and a product, and the network runs once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -83,15 +84,59 @@ class Parts:
         ``(n,)``: codes of the receivers' types.
     query
         ``(n, d)``: the types' queries plus covariates.
-    heads
-        ``(n, n_heads, n_types, d)``: parts by head and sender type.
+    mixed
+        ``(n_heads, n, n_types, value_size)``: attention times values by head and sender type, before the heads' output
+        matrices. Sums are cheapest here: value_size is much less than d.
+    head_out
+        ``(n_heads, value_size, d)``: the heads' output matrices.
     """
 
     fold: int
     cells: np.ndarray
     types: np.ndarray
     query: np.ndarray
-    heads: np.ndarray
+    mixed: np.ndarray
+    head_out: np.ndarray
+
+    @cached_property
+    def heads(self) -> np.ndarray:
+        """``(n, n_heads, n_types, d)``: parts by head and sender type."""
+        n_heads, n, n_types, _ = self.mixed.shape
+        out = np.matmul(self.mixed.reshape(n_heads, n * n_types, -1), self.head_out)
+        return out.reshape(n_heads, n, n_types, -1).swapaxes(0, 1)
+
+    def take(self, rows: np.ndarray) -> Parts:
+        """Of some of the receivers."""
+        return Parts(
+            self.fold, self.cells[rows], self.types[rows], self.query[rows], self.mixed[:, rows], self.head_out
+        )
+
+    def of_head(self, head: int) -> np.ndarray:
+        """``(n, d)``: of all senders by one head."""
+        return np.asarray(self._by_head[head] @ self.head_out[head])
+
+    def of_sender(self, sender: int) -> np.ndarray:
+        """``(n, d)``: of one sender type by all heads."""
+        return self._all_heads(self.mixed[:, :, sender])
+
+    def of_all(self) -> np.ndarray:
+        """``(n, d)``: of all senders by all heads."""
+        return self._all_heads(self._by_head)
+
+    @cached_property
+    def _by_head(self) -> np.ndarray:
+        """``(n_heads, n, value_size)``; added up one by one: a reduction over a short axis takes several times as
+        long."""
+        total = self.mixed[:, :, 0].copy()
+        for sender in range(1, self.mixed.shape[2]):
+            total += self.mixed[:, :, sender]
+        return total
+
+    def _all_heads(self, mixed: np.ndarray) -> np.ndarray:
+        """``(n_heads, n, value_size)`` through the output matrices and added up, as one product."""
+        n_heads, n, size = mixed.shape
+        rows = np.ascontiguousarray(mixed.swapaxes(0, 1)).reshape(n, n_heads * size)
+        return np.asarray(rows @ self.head_out.reshape(n_heads * size, -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +227,7 @@ def predictions(fit: InteractionFit, *, neighbors: bool = True) -> np.ndarray:
     models = fold_models(fit)
     for parts in held_out_parts(fit):
         model = models[parts.fold]
-        inner = parts.query + parts.heads.sum(axis=(1, 2)) if neighbors else parts.query
+        inner = parts.query + parts.of_all() if neighbors else parts.query
         out[parts.cells] = model.means[parts.types] + model.residual(inner)
     return out
 
@@ -267,9 +312,8 @@ class _Network:
 
     def parts(self, ids: Indices) -> Parts:
         weights = self._weights(ids, *self._pair_scores(ids))[0]
-        mixed = self._mix(ids, weights)
-        heads = np.matmul(mixed, self.head_out)  # (n, h, s, v) by (h, v, d)
-        return Parts(self.fold, ids.cells, self.fit.type_codes[ids.cells], self._queries(ids.cells), heads)
+        types = self.fit.type_codes[ids.cells]
+        return Parts(self.fold, ids.cells, types, self._queries(ids.cells), self._mix(ids, weights), self.w["head_out"])
 
     def attention(self, ids: Indices) -> Attention:
         fit, cells = self.fit, ids.cells
@@ -315,35 +359,36 @@ class _Network:
         """Attention ``(n, k, h)`` and that of the empty slot ``(n, h)``."""
         empty_score = np.float32(self.fit.settings["empty_score"])
         distance = np.where(ids.present, self.neighbors.distance[ids.cells], 0) / np.float32(self.fit.settings["unit"])
-        total = score - decay * distance[..., None]
-        total[~ids.present] = -np.inf
-        top = np.maximum(total.max(axis=1, initial=-np.inf), empty_score)
-        weights = np.exp(total - top[:, None])
+        # neighbours first: sums over an axis in the middle take several times as long
+        total = np.ascontiguousarray((score - decay * distance[..., None]).transpose(1, 0, 2))
+        total[~ids.present.T] = -np.inf
+        top = np.maximum(total.max(axis=0, initial=-np.inf), empty_score)
+        weights = np.exp(np.subtract(total, top, out=total), out=total)
         empty = np.exp(empty_score - top)
-        sums = weights.sum(axis=1) + empty
-        return weights / sums[:, None], empty / sums
+        sums = weights.sum(axis=0) + empty
+        weights /= sums
+        return weights.transpose(1, 0, 2), empty / sums
 
     def _mix(self, ids: Indices, weights: np.ndarray) -> np.ndarray:
-        """``(n, h, s, v)``: attention times values, added up by sender type.
+        """``(h, n, s, v)``: attention times values, added up by sender type.
 
-        One product with a sparse matrix that has a row for each receiver, head and sender; neighbours are in the order
+        One product with a sparse matrix that has a row for each head, receiver and sender; neighbours are in the order
         of their types, so that its entries are in the order of its rows.
         """
         n, _, h = weights.shape
         n_senders, n_value = self.fit.n_types, self.head_out.shape[1]
         if not len(ids.neighbors):
-            return np.zeros((n, h, n_senders, n_value), dtype=np.float32)
+            return np.zeros((h, n, n_senders, n_value), dtype=np.float32)
         place = self.place[ids.neighbors]
         sender = np.where(ids.present, self.fit.type_codes[ids.neighbors][ids.pair_neighbor], n_senders - 1)
         counts = np.bincount((np.arange(n)[:, None] * n_senders + sender).reshape(-1), minlength=n * n_senders)
-        per_row = np.broadcast_to(counts.reshape(n, 1, n_senders), (n, h, n_senders)).reshape(-1)
-        indptr = np.concatenate([[0], np.cumsum(per_row)]).astype(np.int32)
-        columns = place[ids.pair_neighbor].astype(np.int32)[:, None, :] * h + np.arange(h, dtype=np.int32)[:, None]
+        indptr = np.concatenate([[0], np.cumsum(np.tile(counts, h))]).astype(np.int32)
+        columns = place[ids.pair_neighbor].astype(np.int32) * h + np.arange(h, dtype=np.int32)[:, None, None]
         matrix = sparse.csr_matrix(
-            (weights.transpose(0, 2, 1).reshape(-1), columns.reshape(-1), indptr),
-            shape=(n * h * n_senders, len(self.values) * h),
+            (weights.transpose(2, 0, 1).reshape(-1), columns.reshape(-1), indptr),
+            shape=(h * n * n_senders, len(self.values) * h),
         )
-        return np.asarray(matrix @ self.values.reshape(-1, n_value)).reshape(n, h, n_senders, n_value)
+        return np.asarray(matrix @ self.values.reshape(-1, n_value)).reshape(h, n, n_senders, n_value)
 
 
 def _by_sender(fit: InteractionFit) -> Neighbors:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from isthmus import schema
-from isthmus.interaction import forward
+from isthmus.interaction import checks, forward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ def head_table(fit: InteractionFit) -> pd.DataFrame:
         head, fold, fold_head (which of the fold's own heads it is), stability (mean correlation with the heads of the
         same label in the other folds; NaN for one fold). A head's stability is the mean of its rows.
     """
+    checks.check_fit(fit)
     orders, stability = _matched(fit)
     n_folds, n_heads = orders.shape
     values = {
@@ -156,7 +157,7 @@ def _head_shifts(fit: InteractionFit, fold: int, cells: np.ndarray) -> np.ndarra
     place[cells] = np.arange(len(cells))
     out = np.zeros((fit.n_heads, len(cells), model.output.shape[1]))
     for parts in forward.fold_parts(fit, fold, cells):
-        alone = np.moveaxis(parts.heads.sum(axis=2), 1, 0)
+        alone = np.stack([parts.of_head(head) for head in range(fit.n_heads)])
         out[:, place[parts.cells]] = model.normalise(parts.query + alone) - model.normalise(parts.query)
     types = fit.type_codes[cells]
     for kind in np.unique(types):

@@ -10,6 +10,7 @@ from scipy.cluster.vq import kmeans2
 
 from isthmus import schema, seeds
 from isthmus.errors import InputError
+from isthmus.interaction import checks
 from isthmus.interaction.attention import matched_attention
 from isthmus.messages import tell
 
@@ -52,6 +53,7 @@ def communication_hubs(
     InputError
         `n_hubs` below 1; `min_attention` outside of [0, 1].
     """
+    checks.check_fit(fit)
     if isinstance(n_hubs, bool) or not isinstance(n_hubs, (int, np.integer)) or n_hubs < 1:
         msg = f"`n_hubs` must be a whole number, 1 or more; got {n_hubs!r}."
         raise InputError(msg)

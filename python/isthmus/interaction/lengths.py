@@ -8,6 +8,7 @@ import numpy as np
 
 from isthmus import schema, seeds
 from isthmus.errors import InputError
+from isthmus.interaction import checks
 from isthmus.interaction.counterfactual import Pairs, all_pairs
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ def length_scales(fit: InteractionFit, *, threshold: float = 0.1, n_boot: int = 
     >>> len(table), bool((table["lower"] <= table["median"])[table["median"].notna()].all())
     (18, True)
     """
-    if not 0 < threshold < 1:
-        msg = f"`threshold` must lie between 0 and 1; got {threshold!r}."
-        raise InputError(msg)
+    checks.check_fit(fit)
+    threshold = checks.between_0_and_1(threshold, "threshold")
     if isinstance(n_boot, bool) or not isinstance(n_boot, (int, np.integer)) or n_boot < 0:
         msg = f"`n_boot` must be a whole number, 0 or more; got {n_boot!r}."
         raise InputError(msg)

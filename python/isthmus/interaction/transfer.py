@@ -13,6 +13,7 @@ from isthmus.data.counts import Counts, read_matrix
 from isthmus.data.spatial import Tissue, read_tissue
 from isthmus.data.wording import plural, some
 from isthmus.errors import InputError
+from isthmus.interaction import checks
 from isthmus.interaction.expression import type_means
 from isthmus.interaction.fit import neighbors_of
 from isthmus.interaction.folds import make_folds
@@ -73,6 +74,7 @@ def transfer(
     >>> transfer(fit, second, **about).predict().shape
     (200, 5)
     """
+    checks.check_fit(fit)
     if means not in ("fit", "new"):
         msg = f"`means` must be 'fit' or 'new'; got {means!r}."
         raise InputError(msg)

@@ -61,6 +61,10 @@ def simulate_interactions(
        nearest sender, else 0 ("contact"), or exp(-distance / radius) ("gradient").
     4. Counts are Poisson with a log-normal depth (sd 0.25); X = log(1 + 200 x share of the cell's counts).
 
+    Shares sum to 1: where planted genes rise, X of every other gene falls a little, and a good test finds that.
+    ``planted`` marks the genes whose rate was changed. For X in which nothing else changes divide ``layers["counts"]``
+    by the counts of the other genes, ``counts[:, ~adata.var["planted"]].sum(axis=1)``.
+
     Parameters
     ----------
     n_cells, n_genes
@@ -152,15 +156,22 @@ def recovery(fit: Any, truth: AnnData | pd.DataFrame, *, fdr: float = 0.05) -> p
     -------
     DataFrame
         One row for each receiver and sender: planted, pval, padj, n_planted, n_found, n_false, fdp, auc (of the
-        effects' absolute values). A type near which planted senders are rare or frequent tells where they are: genes
-        of such a pair count as false here.
+        effects' absolute values). What was not planted counts as false here, though it may be true of the values:
+        genes whose shares fall where the planted rise, and pairs whose sender tells where a planted sender is.
 
     Raises
     ------
     InputError
-        `truth` holds none.
+        `truth` holds none, or other cell types than the fit; `fit` is none.
     """
+    from isthmus.interaction.checks import check_fit
+
+    check_fit(fit)
     planted = _truth(truth)
+    unknown = sorted({*planted["receiver"], *planted["sender"]} - {*fit.types})
+    if unknown:
+        msg = f"`truth` must name cell types of the fit ({', '.join(map(repr, fit.types))}); got {unknown}."
+        raise InputError(msg)
     effects = fit.table("neighbor_effects")
     pairs = effects[effects["gene"].isna()]
     rows = []

@@ -1,7 +1,8 @@
 """SCAR, the network behind ``remove_ambient(method="scar")``, and what can be asked of its fits.
 
 The functions of a fit carry the names of scvi-tools' methods without ``get_``. Left out are its ways to look at an
-AnnData registry and to move to another device: ``fit.settings`` says how a fit was made, and `save_fit` keeps it.
+AnnData registry and to move to another device: ``fit.settings`` says how a fit was made, `save_fit` keeps it, and where
+scvi-tools' class itself is wanted there is `isthmus.compat.scvi.SCAR`.
 """
 
 from isthmus.ambient.scar.decoded import (

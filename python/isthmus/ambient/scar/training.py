@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ADAM_EPS, _DECAY = 0.01, 1e-6
 WARM_UP = 400  # epochs over which the weight of the divergence rises to 1
-_HELD_OUT = 0.1
+_HELD_OUT, _FEWEST_HELD = 0.1, 20  # share; fewer cells than that are no yardstick, and may be all there is of a type
 _LOOK_EVERY, _PATIENCE = 5, 6  # epochs, looks: the loss may rise for twenty epochs, early, while rho overshoots
 _LOOK_STEPS = 100  # at least so many steps between two looks
 _MIN_GAIN = 1e-4  # of the held-out loss, relative: less is no progress
@@ -109,6 +109,7 @@ def _train(
     umi = np.asarray(cells.matrix.sum(axis=1)).ravel()
     order = generator.permutation(np.flatnonzero(umi > 0))
     n_held = int(_HELD_OUT * len(order)) if early_stopping else 0
+    n_held = n_held if n_held >= _FEWEST_HELD else 0
     held, used = np.sort(order[:n_held]), order[n_held:]
     total = np.asarray(cells.matrix.sum(axis=0)).ravel()
     network = Network(options, cells.matrix.shape[1], total / total.sum()).to(device)

@@ -1,0 +1,199 @@
+"""Counts that stay in their store: the same numbers as from memory, read in pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from itertools import pairwise
+
+import anndata
+import dask.array as da
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from scipy import sparse
+
+import isthmus
+from isthmus.data import stored
+from isthmus.data.counts import open_counts, read_counts
+from isthmus.data.stored import StoredMatrix
+from isthmus.errors import InputError
+from isthmus.glm.size_factors import size_factors
+from isthmus.messages import collected
+
+N_CELLS, N_GENES = 311, 23
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Files of test size come in many pieces too."""
+    monkeypatch.setattr(stored, "_TILE", 700)
+    monkeypatch.setattr(stored, "_CHUNK", 900)
+
+
+@pytest.fixture(scope="module")
+def adata() -> anndata.AnnData:
+    rng = np.random.default_rng(4)
+    group = rng.integers(0, 2, N_CELLS)
+    depth = np.exp(rng.normal(0, 0.4, N_CELLS))
+    mean = depth[:, None] * np.exp(rng.normal(-0.5, 1, N_GENES) + 0.5 * group[:, None] * (np.arange(N_GENES) % 3 == 0))
+    y = rng.poisson(rng.gamma(2.0, mean / 2.0)).astype("f4")
+    y[:, 5] = 0
+    y[group == 1, 7] = 0  # separated
+    y[:, 9] += 1  # in every cell: for ratios
+    obs = pd.DataFrame({"group": np.array(["a", "b"])[group], "age": rng.standard_normal(N_CELLS)})
+    obs.index = [f"cell{i}" for i in range(N_CELLS)]
+    return anndata.AnnData(sparse.csr_matrix(y), obs=obs, var=pd.DataFrame(index=[f"g{j}" for j in range(N_GENES)]))
+
+
+KINDS = (
+    "h5ad csr",
+    "h5ad csc",
+    "h5ad dense",
+    "zarr csr",
+    "zarr csc",
+    "zarr dense",
+    "dask dense",
+    "dask tall",
+    "dask csr",
+)
+
+
+def keep(adata: anndata.AnnData, kind: str, path):
+    """The same data with its matrix in a store."""
+    where, how = kind.split()
+    dense = adata.X.toarray()
+    if where == "dask":
+        chunks = {"dense": (100, 7), "tall": (N_CELLS, 4), "csr": (90, N_GENES)}[how]
+        x = da.from_array(dense, chunks=chunks)
+        x = x.map_blocks(sparse.csr_matrix) if how == "csr" else x
+        return anndata.AnnData(x, obs=adata.obs, var=adata.var)
+    own = adata.copy()
+    own.X = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": np.asarray}[how](dense)
+    if where == "h5ad":
+        own.write_h5ad(path / "a.h5ad", compression="gzip")
+        return anndata.read_h5ad(path / "a.h5ad", backed="r")
+    if how == "dense":
+        x = zarr.create_array(path / "a.zarr", data=dense, chunks=(64, 10))
+        return anndata.AnnData(x, obs=adata.obs, var=adata.var)
+    group = zarr.open_group(path / "a.zarr", mode="w")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
+        anndata.io.write_elem(group, "X", own.X)
+    return anndata.AnnData(anndata.io.sparse_dataset(group["X"]), obs=adata.obs, var=adata.var)
+
+
+def assert_same_fit(one, other, rtol: float = 0.0) -> None:
+    """Equal to the bit, or to `rtol`."""
+    for field in dataclasses.fields(one):
+        if field.name in ("settings", "source", "separations", "mean_model", "dispersion_model"):
+            continue
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e3 * rtol, err_msg=field.name)
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+    for name in ("mean_model", "dispersion_model"):
+        np.testing.assert_allclose(getattr(one, name).coef, getattr(other, name).coef, rtol=rtol, atol=rtol)
+    assert [(s.gene, s.model) for s in one.separations] == [(s.gene, s.model) for s in other.separations]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stored_matrix_gives_the_same_fit_to_the_bit(adata, kind, tmp_path):
+    backed = keep(adata, kind, tmp_path)
+    matrix = open_counts(backed).matrix
+    assert isinstance(matrix, StoredMatrix)
+    assert len(matrix.gene_ranges(None)) > 2, "more than one chunk"
+    wanted = isthmus.fit_glm(adata, "~ group + age")
+    got = isthmus.fit_glm(backed, "~ group + age")
+    assert_same_fit(wanted, got)
+    assert {"all_zero", "separated", "ok"} <= set(got.status)
+    assert_same_fit(wanted, isthmus.fit_glm(backed, "~ group + age", chunk_genes=4, n_threads=2))
+    pd.testing.assert_frame_equal(isthmus.test_glm(wanted, "group[T.b]"), isthmus.test_glm(got, "group[T.b]"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_make_up_the_matrix(adata, kind, tmp_path):
+    counts = open_counts(keep(adata, kind, tmp_path))
+    matrix, dense = counts.matrix, adata.X.toarray()
+    out = np.full(dense.shape, np.nan)
+    for rows, columns, tile in matrix.tiles():
+        assert np.isnan(out[rows, columns]).all(), "each value once"
+        out[rows, columns] = tile.toarray()
+    np.testing.assert_array_equal(out, dense)
+    np.testing.assert_array_equal(np.vstack([band.toarray() for _, band in matrix.row_tiles()]), dense)
+    ranges = matrix.gene_ranges(None)
+    assert (ranges[0][0], ranges[-1][1]) == (0, N_GENES)
+    assert all(a[1] == b[0] for a, b in pairwise(ranges))
+    for first, last in ranges:
+        np.testing.assert_array_equal(matrix.columns(first, last).toarray(), dense[:, first:last])
+    np.testing.assert_array_equal(matrix.survey.cell_sums, dense.sum(axis=1))
+    np.testing.assert_array_equal(matrix.survey.gene_entries, (dense != 0).sum(axis=0))
+
+
+@pytest.mark.parametrize("kind", ["h5ad csr", "h5ad csc", "zarr dense", "dask tall"])
+@pytest.mark.parametrize("word", ["sum", "ratio", "poscounts"])
+def test_size_factors_of_stored_counts(adata, kind, word, tmp_path):
+    got = size_factors(word, open_counts(keep(adata, kind, tmp_path)))
+    np.testing.assert_allclose(got, size_factors(word, read_counts(adata)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dispersion", ["moments", "cox_reid", "trend"])
+def test_every_kind_of_dispersion_is_chunked(adata, dispersion, tmp_path):
+    wanted = isthmus.fit_glm(adata, "~ group", dispersion=dispersion)
+    got = isthmus.fit_glm(keep(adata, "h5ad csr", tmp_path), "~ group", dispersion=dispersion)
+    assert_same_fit(wanted, got, rtol=1e-12)  # least squares of several genes at once: not to the bit
+    assert wanted.settings.get("trend", {}) == pytest.approx(got.settings.get("trend", {}), rel=1e-12)
+
+
+@pytest.mark.parametrize("init", ["standard", "closed_form", "zero", "array"])
+def test_starts_and_offsets_are_cut_with_the_genes(adata, init, tmp_path):
+    rng = np.random.default_rng(1)
+    value = rng.normal(0, 0.3, (2, N_GENES)) if init == "array" else init
+    options = {"init": value, "offset": rng.normal(0, 0.2, adata.shape), "size_factors": "ratio"}
+    wanted = isthmus.fit_glm(adata, "~ group", **options)
+    assert_same_fit(wanted, isthmus.fit_glm(adata, "~ group", chunk_genes=5, **options), rtol=1e-11)
+    got = isthmus.fit_glm(keep(adata, "h5ad csc", tmp_path), "~ group", **options)
+    np.testing.assert_allclose(got.log_likelihood, wanted.log_likelihood, rtol=1e-12)
+
+
+def test_bare_stored_arrays_are_taken(adata, tmp_path):
+    dense, x = adata.X.toarray(), adata.obs[["group"]].reset_index(drop=True)
+    wanted = isthmus.fit_glm(dense, "~ group", cell_data=x)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("x", data=dense, chunks=(50, 5), compression="gzip")
+        assert_same_fit(wanted, isthmus.fit_glm(data, "~ group", cell_data=x))
+    assert_same_fit(wanted, isthmus.fit_glm(da.from_array(dense, chunks=60), "~ group", cell_data=x))
+    array = zarr.create_array(tmp_path / "b.zarr", data=dense, chunks=(40, 8))
+    assert_same_fit(wanted, isthmus.fit_glm(array, "~ group", cell_data=x))
+
+
+def test_tests_that_need_counts_find_them_in_the_store(adata, tmp_path):
+    backed = keep(adata, "h5ad csr", tmp_path)
+    got = isthmus.test_glm(isthmus.fit_glm(backed, "~ group"), "group[T.b]", method="lrt")
+    wanted = isthmus.test_glm(isthmus.fit_glm(adata, "~ group"), "group[T.b]", method="lrt")
+    pd.testing.assert_frame_equal(got, wanted)
+
+
+@pytest.mark.parametrize("kind", ["h5ad csr", "h5ad csc", "dask tall"])
+def test_bad_values_in_a_store_are_counted_and_placed(adata, kind, tmp_path):
+    wrong = adata.copy()
+    dense = wrong.X.toarray()
+    dense[[3, 200], [2, 20]] = -1.0, -2.0
+    wrong.X = sparse.csr_matrix(dense)
+    text = r"`data` must be counts, zero or positive; got 2 negative values \(-1 in cell 'cell3', gene 'g2'\)"
+    with pytest.raises(InputError, match=text):
+        isthmus.fit_glm(keep(wrong, kind, tmp_path), "~ group", size_factors=None)
+
+
+def test_fractional_values_in_a_store_are_told_once(adata, tmp_path):
+    wrong = adata.copy()
+    wrong.X = sparse.csr_matrix(wrong.X * np.float32(0.5))
+    with collected() as wanted:
+        isthmus.fit_glm(wrong, "~ group", size_factors=None)
+    with collected() as got:
+        isthmus.fit_glm(keep(wrong, "h5ad csr", tmp_path), "~ group", size_factors=None)
+    assert "fractional values" in wanted[0]
+    assert got == wanted
