@@ -44,7 +44,9 @@
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
-#'   the mean, as DESeq2 does, for one dispersion a gene.
+#'   the mean, as DESeq2 does, for one dispersion a gene; the means are refitted at
+#'   each dispersion, which DESeq2 does with
+#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`.
 #' @param by One fit a level: the name of a column, or one label per cell. Each level
 #'   is fitted as if there were no other cells, size factors included; tables and
 #'   tests gain the column.
