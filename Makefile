@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 # A test that skips because the engine is missing would look like a pass: these make it fail.
 ENGINE := NOT_CRAN=true ISTHMUS_REQUIRE_ENGINE=1 RETICULATE_PYTHON=$(CURDIR)/.venv/bin/python
 # What hangs must fail, and say where, before CI gives up on the whole run.
-LIMIT := timeout --foreground 1500
+LIMIT := timeout --foreground 2700
 PY_FILES := conftest.py python tests benchmarks tools inst/scripts
 
 help: ## this list

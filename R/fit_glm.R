@@ -8,8 +8,10 @@
 #'
 #' @param data Counts: a `SingleCellExperiment` or `SummarizedExperiment`; a
 #'   matrix, `dgCMatrix` or other `Matrix`, `DelayedArray` or data.frame, **genes x
-#'   cells**; or an AnnData held by reticulate (cells x genes). `DelayedArray`s are
-#'   read by blocks.
+#'   cells**; or an AnnData held by reticulate (cells x genes). A `DelayedArray`
+#'   (an `HDF5Array`, say) is read in blocks of cells into one sparse matrix in
+#'   memory: 12 bytes a positive count. An AnnData that is backed by a file is never
+#'   read as a whole.
 #' @param design The mean model: a one-sided formula, evaluated by R on the
 #'   columns of the cell data (`ns()`, `relevel()`, `cut()`, `I(x^2)` and every
 #'   other R function work; `offset()` terms are added to `offset`), or a matrix,

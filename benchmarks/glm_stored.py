@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -63,6 +64,7 @@ def write(folder: Path, n_cells: int, n_genes: int) -> None:
     counts = sp.vstack(parts, format="csr")
     ad.AnnData(counts, obs=table).write_h5ad(folder / "csr.h5ad")
     ad.AnnData(counts.tocsc(), obs=table).write_h5ad(folder / "csc.h5ad")
+    warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
     ad.io.write_elem(zarr.open_group(folder / "csr.zarr", mode="w"), "X", counts)
     table.to_pickle(folder / "obs.pkl")
 

@@ -192,7 +192,7 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
                    const MaybeDoubles& dispersion_offset, const std::optional<Doubles>& gene_offset,
                    const std::optional<Doubles>& weights, const MaybeDoubles& start_mean,
                    const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol, int n_threads,
-                   const std::string& kernel, const py::object& progress) {
+                   const std::string& kernel, bool use_nodes, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
     const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
     check_counts(counts);
@@ -206,6 +206,9 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     isthmus::Problem problem = isthmus::make_problem(cells, layout, xv.rows);
     set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
     set_weights(weights, xv.rows, problem.n_genes, problem);
+    const bool nodes_hold = use_nodes && !problem.gene_offset && !problem.weights;
+    const isthmus::NodeLayout nodes = nodes_hold ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
+    problem.nodes = nodes.view();
     problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
     problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
     problem.fix_dispersion = fix_dispersion;
@@ -224,6 +227,7 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     py::dict out = output.dict();
     out["kernel"] = chosen.name;
     out["n_strata"] = problem.n_strata;
+    out["n_nodes"] = nodes.n;
     return out;
 }
 
@@ -251,8 +255,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"),
           py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true), py::arg("weights").none(true),
           py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"),
-          py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("progress").none(true),
-          "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
+          py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("use_nodes"),
+          py::arg("progress").none(true), "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     bind_factors(m);
     py::list kernels;

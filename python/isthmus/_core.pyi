@@ -118,6 +118,7 @@ def fit_genes(
     tol: typing.SupportsFloat | typing.SupportsIndex,
     n_threads: typing.SupportsInt | typing.SupportsIndex,
     kernel: str,
+    use_nodes: bool,
     progress: typing.Any,
 ) -> dict:
     """

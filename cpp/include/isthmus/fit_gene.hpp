@@ -156,6 +156,7 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
         report_all_zero(p, gene, out);
         return;
     }
+    if (p.nodes.n) prepare_nodes(p, g, arena);
     Workspace w = make_workspace(p, arena);
     GeneFit fit{make_search(f + q, arena), q == 0, gene_ok};
     const std::int64_t widest = f > q ? f : q;

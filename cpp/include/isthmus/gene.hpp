@@ -35,6 +35,10 @@ struct Gene {
     double constant;       // -sum log y!
     double total;          // sum of y
     CountTail* level;      // (n_levels), for designs whose dispersion is constant within a level
+    // where the problem has nodes
+    double* node_total;       // (n_strata, n) sums of y over the Lagrange polynomials
+    double* stratum_pairs;    // (n_strata) sum of y (y - 1)
+    double* stratum_exposed;  // (n_strata) sum of y * exposure
 };
 
 static inline double weight_of(const Gene& g, int position) { return g.weight ? g.weight[position] : 1.0; }
@@ -55,8 +59,8 @@ static inline void read_counts(const Problem& p, int gene, Gene& g) {
     int s = 0;
     g.stratum_nonzero[0] = 0;
     for (int k = 0; k < g.n_nonzero; ++k) {
-        g.y[k] = p.count32 ? static_cast<double>(p.count32[first + k]) : p.count64[first + k];
-        g.position[k] = p.position[first + k];
+        g.y[k] = p.entry ? static_cast<double>(p.entry[first + k].count) : p.count64[first + k];
+        g.position[k] = p.entry ? p.entry[first + k].position : p.position[first + k];
         while (g.position[k] >= p.stratum_start[s + 1]) g.stratum_nonzero[++s] = k;
     }
     while (s < p.n_strata) g.stratum_nonzero[++s] = g.n_nonzero;
@@ -194,10 +198,11 @@ static inline void read_tail(const Problem& p, const Gene& g, int level, double*
 
 // Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
 static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
-    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 16 + 3 * static_cast<std::int64_t>(p.n_levels);
+    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 21 + 3 * static_cast<std::int64_t>(p.n_levels);
     return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
                 8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
-                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (p.weights ? p.n_padded : 0)) +
+                2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (p.weights ? p.n_padded : 0) +
+                (s + lane_count) * (p.nodes.n + 2)) +
            static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
 }
 
@@ -216,7 +221,7 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     read_offset(p, gene, g, offset, exposure);
     read_weights(p, gene, g, weight);
     read_totals(p, g);
-    g.constant = -log_factorials(g);
+    if (!p.nodes.n) g.constant = -log_factorials(g);
     g.level = arena.take<CountTail>(p.n_levels);
     if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion) || g.weight) return;
     double* histogram = arena.take<double>(longest_tail + 1);

@@ -100,7 +100,8 @@ struct CellLayout {
     std::vector<int> stratum_start, level_of_stratum, stratum_of_level, position, cell, any_cell_of_stratum;
     DesignLayout mean, dispersion;
     Aligned<double> offset, exposure;
-    std::vector<double> stratum_exposure;
+    std::vector<double> stratum_exposure, stratum_square, stratum_least;
+    std::vector<int> stratum_cells;
 
     int n_strata() const { return static_cast<int>(stratum_start.size()) - 1; }
 };
@@ -170,10 +171,19 @@ inline void place_offset(const double* offset, CellLayout& out) {
         out.offset[i] = out.cell[i] < 0 ? min_eta : offset[out.cell[i]];
         out.exposure[i] = out.cell[i] < 0 ? 0.0 : std::exp(out.offset[i]);
     }
-    out.stratum_exposure.assign(static_cast<std::size_t>(out.n_strata()), 0.0);
+    const std::size_t strata = static_cast<std::size_t>(out.n_strata());
+    out.stratum_exposure.assign(strata, 0.0);
+    out.stratum_square.assign(strata, 0.0);
+    out.stratum_least.assign(strata, 1e300);
+    out.stratum_cells.assign(strata, 0);
     for (int s = 0; s < out.n_strata(); ++s)
-        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i)
+        for (int i = out.stratum_start[s]; i < out.stratum_start[s + 1]; ++i) {
+            if (out.cell[i] < 0) continue;
             out.stratum_exposure[s] += out.exposure[i];
+            out.stratum_square[s] += out.exposure[i] * out.exposure[i];
+            out.stratum_least[s] = std::min(out.stratum_least[s], out.exposure[i]);
+            ++out.stratum_cells[s];
+        }
 }
 
 // Strata with the same row of the dispersion design share a level, and so the tails of their counts.
@@ -221,56 +231,78 @@ inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const 
 // Counts that fit a float exactly are kept as floats, which makes the copy smaller than the matrix it came from.
 struct CountLayout {
     Aligned<std::int64_t> gene_start;
+    Aligned<CountEntry> entry;
     Aligned<std::int32_t> position;
-    Aligned<float> count32;
     Aligned<double> count64;
     int most_nonzero = 0;
 };
 
-template <class Value>
-bool fits_float(const Value* data, std::int64_t n) {
-    for (std::int64_t k = 0; k < n; ++k)
-        if (static_cast<double>(static_cast<float>(data[k])) != static_cast<double>(data[k])) return false;
-    return true;
+// How many counts each gene has, and whether all fit a float.
+template <class Index, class Value>
+bool count_entries(const Index* indices, const Value* data, std::int64_t nnz, Index first, std::size_t n_genes,
+                   std::int64_t* size) {
+    bool narrow = true;
+    for (std::int64_t k = 0; k < nnz; ++k) {
+        const std::size_t gene = static_cast<std::size_t>(indices[k] - first);  // wraps round below `first`
+        if (gene >= n_genes) continue;
+        size[gene] += data[k] != Value(0);
+        narrow &= static_cast<double>(static_cast<float>(data[k])) == static_cast<double>(data[k]);
+    }
+    return narrow;
+}
+
+// Visit the counts of genes [first, first + n_genes) in stratum order, each with where it goes.
+template <class Index, class Value, class Put>
+void scatter_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
+                    std::size_t n_genes, std::int64_t* next, Put&& put) {
+    for (int place = 0; place < cells.n_padded; ++place) {
+        const int cell = cells.cell[static_cast<std::size_t>(place)];
+        if (cell < 0) continue;
+        const std::int64_t end = static_cast<std::int64_t>(indptr[cell + 1]);
+        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < end; ++k) {
+            const std::size_t gene = static_cast<std::size_t>(indices[k] - first);
+            if (gene < n_genes && data[k] != Value(0)) put(next[gene]++, place, data[k]);
+        }
+    }
 }
 
 template <class Index, class Value>
 CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
                            int first, int last) {
-    const int n_genes = last - first;
+    const std::size_t n_genes = static_cast<std::size_t>(last - first);
+    const Index from = static_cast<Index>(first);
     CountLayout out;
-    out.gene_start = Aligned<std::int64_t>(static_cast<std::size_t>(n_genes) + 1);
-    std::vector<std::int64_t> size(static_cast<std::size_t>(n_genes), 0);
+    out.gene_start = Aligned<std::int64_t>(n_genes + 1);
+    std::vector<std::int64_t> next(n_genes + 1, 0);
     const std::int64_t nnz = static_cast<std::int64_t>(indptr[cells.position.size()]);
-    for (std::int64_t k = 0; k < nnz; ++k)
-        if (indices[k] >= first && indices[k] < last && data[k] != Value(0)) ++size[indices[k] - first];
-    out.gene_start[0] = 0;
-    for (int g = 0; g < n_genes; ++g) {
-        out.gene_start[g + 1] = out.gene_start[g] + size[g];
-        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size[g]));
+    const bool narrow = count_entries(indices, data, nnz, from, n_genes, next.data());
+    std::int64_t total = 0;
+    for (std::size_t g = 0; g < n_genes; ++g) {
+        const std::int64_t size = next[g];
+        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
+        out.gene_start[g] = next[g] = total;
+        total += size;
     }
-    const std::size_t total = static_cast<std::size_t>(out.gene_start[n_genes]);
-    const bool narrow = fits_float(data, nnz);
-    out.position = Aligned<std::int32_t>(total);
-    if (narrow)
-        out.count32 = Aligned<float>(std::max<std::size_t>(total, 1));
-    else
-        out.count64 = Aligned<double>(std::max<std::size_t>(total, 1));
-    std::vector<std::int64_t> next(out.gene_start.data(), out.gene_start.data() + n_genes);
-    for (int place = 0; place < cells.n_padded; ++place) {
-        const int cell = cells.cell[place];
-        if (cell < 0) continue;
-        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < static_cast<std::int64_t>(indptr[cell + 1]);
-             ++k) {
-            if (indices[k] < first || indices[k] >= last || data[k] == Value(0)) continue;
-            const std::int64_t to = next[indices[k] - first]++;
-            out.position[to] = place;
-            if (narrow)
-                out.count32[to] = static_cast<float>(data[k]);
-            else
-                out.count64[to] = static_cast<double>(data[k]);
-        }
+    out.gene_start[n_genes] = total;
+    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(total, 1));
+    if (narrow) {
+        out.entry = Aligned<CountEntry>(n);
+        CountEntry* entry = out.entry.data();
+        scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
+                       [entry](std::int64_t to, int place, Value y) {
+                           entry[to] = {place, static_cast<float>(y)};
+                       });
+        return out;
     }
+    out.position = Aligned<std::int32_t>(n);
+    out.count64 = Aligned<double>(n);
+    std::int32_t* position = out.position.data();
+    double* count = out.count64.data();
+    scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
+                   [position, count](std::int64_t to, int place, Value y) {
+                       position[to] = place;
+                       count[to] = static_cast<double>(y);
+                   });
     return out;
 }
 
@@ -285,12 +317,15 @@ inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, 
     p.offset = cells.offset.data();
     p.exposure = cells.exposure.data();
     p.stratum_exposure = cells.stratum_exposure.data();
+    p.stratum_square = cells.stratum_square.data();
+    p.stratum_least = cells.stratum_least.data();
+    p.stratum_cells = cells.stratum_cells.data();
     p.n_levels = cells.n_levels;
     p.level_of_stratum = cells.level_of_stratum.data();
     p.stratum_of_level = cells.stratum_of_level.data();
     p.gene_start = counts.gene_start.data();
+    p.entry = counts.entry.data();
     p.position = counts.position.data();
-    p.count32 = counts.count32.data();
     p.count64 = counts.count64.data();
     p.n_genes = static_cast<int>(counts.gene_start.size()) - 1;
     p.cell_of_position = cells.cell.data();

@@ -13,7 +13,7 @@
 // with counts then add their share, so a zero costs no logarithm of its own and never meets a Gamma function.
 #pragma once
 
-#include "gene.hpp"
+#include "node_sums.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
 
@@ -140,6 +140,40 @@ static inline void add_weighted_square(const double* w, const double* columns, s
     }
 }
 
+// Both of these at once for one or two continuous columns, whose sums stay in registers: g += sum a x, h += sum b x x'.
+template <int columns>
+static inline void add_both(const double* a, const double* b, const double* x, std::int64_t stride, int n, double* g,
+                            double* h) {
+    constexpr int width = 1 + columns;
+    Native first[width] = {}, second[width * width] = {};
+    for (int i = 0; i < n; i += native_lanes) {
+        Native row[width];
+        const Native ai = load_native(a + i), bi = load_native(b + i);
+        first[0] += ai;
+        second[0] += bi;
+        for (int c = 0; c < columns; ++c) {
+            row[c] = load_native(x + c * stride + i);
+            first[c + 1] += ai * row[c];
+            const Native weighted = bi * row[c];
+            second[(c + 1) * width] += weighted;
+            for (int d = 0; d <= c; ++d) second[(c + 1) * width + d + 1] += weighted * row[d];
+        }
+    }
+    const Native zero{};
+    for (int i = 0; i < width; ++i) {
+        g[i] += sum(Pack{first[i], zero});
+        for (int j = 0; j <= i; ++j) h[i * width + j] += sum(Pack{second[i * width + j], zero});
+    }
+}
+
+static inline void add_gradient_and_curvature(const double* a, const double* b, const double* x, std::int64_t stride,
+                                              int n_columns, int n, double* work, double* g, double* h) {
+    if (n_columns == 1) return add_both<1>(a, b, x, stride, n, g, h);
+    if (n_columns == 2) return add_both<2>(a, b, x, stride, n, g, h);
+    add_weighted(a, x, stride, n_columns, n, g);
+    add_weighted_square(b, x, stride, n_columns, n, work, h);
+}
+
 // ---- cells of a block
 // ------------------------------------------------------------------------------------------------
 
@@ -160,9 +194,14 @@ static inline void fitted_means(const Problem& p, const Gene& g, int first, int 
         for (int i = 0; i < n; i += pack_lanes) store(mu + i, scale * load(g.exposure + first + i));
         return;
     }
-    for (int i = 0; i < n; i += pack_lanes) store(mu + i, load(g.offset + first + i) + base);
-    add_columns(p.mean, p.n_padded, first, n, coef, mu);
-    for (int i = 0; i < n; i += pack_lanes) store(mu + i, exp_pack(at_most(load(mu + i), max_eta)));
+    const StratifiedDesign& d = p.mean;
+    for (int i = 0; i < n; i += pack_lanes) {
+        Pack eta = load(g.offset + first + i) + base;
+        for (int c = 0; c < d.n_continuous; ++c)
+            eta += coef[d.continuous_column[c]] *
+                   load(d.continuous + static_cast<std::int64_t>(c) * p.n_padded + first + i);
+        store(mu + i, exp_pack(at_most(eta, max_eta)));
+    }
 }
 
 // sum log(1 + t) by multiplying eight factors before one logarithm; t <= exp(80), so the product stays finite.
@@ -333,8 +372,8 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
         fitted_means(p, g, first, n, base, theta, w.block.mu);
         zero_part(w.block, n, alpha, s);
         k = add_counts(p, g, w.block, first, first + n, k, false, s, y_v);
-        add_weighted(w.block.ge, d.continuous + first, p.n_padded, d.n_continuous, n, s.ge);
-        add_weighted_square(w.block.he, d.continuous + first, p.n_padded, d.n_continuous, n, w.block.work, s.he);
+        add_gradient_and_curvature(w.block.ge, w.block.he, d.continuous + first, p.n_padded, d.n_continuous, n,
+                                   w.block.work, s.ge, s.he);
         if (summary) add_expected(p, w.block, first, n, s, *summary);
     }
     // c = he + ge - y v, summed; and the sums of d zeta and -d2 zeta that need no pass of their own.
@@ -342,6 +381,25 @@ static inline void constant_stratum(const Problem& p, const Gene& g, const Works
     for (int i = 0; i < k1; ++i) s.cross[i] = s.he[i * k1] + s.ge[i] - y_v[i];
     s.gz[0] = s.log_part + s.ge[0] - g.stratum_total[stratum];
     s.hz[0] = s.log_part - mean_v + s.cross[0];
+}
+
+// The same from nodes in place of cells.
+static inline void node_stratum(const Problem& p, const Gene& g, int stratum, const double* theta, double alpha,
+                                StratumSums& s, Summary* summary) {
+    const double scale = exp1(smaller(row_product(p.mean, stratum, theta), max_eta));
+    const NodeSums n = node_sums(p, g, stratum, scale, alpha);
+    s.ge[0] = n.ge;
+    s.he[0] = n.he;
+    s.cross[0] = n.cross;
+    s.log_part = n.log_part;
+    s.y_log_v = n.y_log_v;
+    s.gz[0] = n.log_less - n.y_shrunk;
+    s.hz[0] = n.log_less + n.cross;
+    if (!summary) return;
+    s.ee[0] = n.weight_mu;
+    s.mean_total = scale * p.stratum_exposure[stratum];
+    s.mean_square = scale * scale * p.stratum_square[stratum];
+    summary->min_mean = smaller(summary->min_mean, scale * p.stratum_least[stratum]);
 }
 
 // alpha of the cells at [first, first + n) where it differs within the stratum.
@@ -424,12 +482,6 @@ static inline double excess(double alpha, const StratumSums& s) {
     return s.mean_total > 0 ? alpha * s.mean_square / s.mean_total : 0;
 }
 
-static inline int real_cells(const Problem& p, int stratum) {
-    int n = 0;
-    for (int i = p.stratum_start[stratum]; i < p.stratum_start[stratum + 1]; ++i) n += p.cell_of_position[i] >= 0;
-    return n;
-}
-
 // Evaluate at theta = (a, b). `poisson`: alpha = 0 everywhere, and the dispersion's derivatives are zero.
 static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const double* theta, bool poisson,
                             Derivatives& out, Summary* summary = nullptr) {
@@ -447,6 +499,8 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
         const double alpha = poisson || varying ? 0.0 : clamped_dispersion(p, s, theta + f);
         if (g.weight)
             weighted_stratum(p, g, w, s, theta, poisson, w.sums, summary);
+        else if (p.nodes.n)
+            node_stratum(p, g, s, theta, alpha, w.sums, summary);
         else if (varying)
             varying_stratum(p, g, w, s, theta, w.sums, summary);
         else
@@ -459,7 +513,7 @@ static inline void evaluate(const Problem& p, const Gene& g, Workspace& w, const
             scatter_square(p.mean, s, w.sums.ee, summary->expected, f);
             summary->max_excess =
                 larger(summary->max_excess, excess(varying ? summary->max_dispersion : alpha, w.sums));
-            if (!varying) note_dispersion(alpha, real_cells(p, s), *summary);
+            if (!varying) note_dispersion(alpha, p.stratum_cells[s], *summary);
         }
         if (poisson) continue;
         scatter_vector(p.dispersion, s, w.sums.gz, out.gradient + f);
@@ -479,6 +533,11 @@ struct PoissonScore {
 static inline double add_excess(const Problem& p, const Gene& g, Workspace& w, const double* a, int stratum,
                                 double& square) {
     const double base = row_product(p.mean, stratum, a);
+    if (p.nodes.n) {
+        const double rate = exp1(smaller(base, max_eta));
+        square += rate * rate * p.stratum_square[stratum];
+        return node_excess(g, stratum, rate);
+    }
     double out = 0;
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {

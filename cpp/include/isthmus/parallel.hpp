@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernel.hpp"
-#include "layout.hpp"
+#include "nodes.hpp"
 
 namespace isthmus {
 

@@ -34,6 +34,22 @@ struct StratifiedDesign {
     const double* fixed_cell;    // (n_padded) ... or null; the same where it differs within strata
 };
 
+// Points of exposure that stand for the cells of each stratum (nodes.hpp); n = 0: there are none.
+struct Nodes {
+    int n;
+    const double* exposure;  // (n_strata, n) descending within a stratum
+    const double* weight;    // (n_strata, n) how many cells each stands for
+    const double* place;     // (n_padded) log exposure of a cell within its stratum's range, from -1 to 1
+    const double*
+        polynomial;  // (n, n) row m: the Chebyshev polynomial T_m at the n points, times 2 / n (1 / n for m = 0)
+};
+
+// A count that a float holds exactly, with its cell's place. Side by side: laying them out writes to one place a count.
+struct CountEntry {
+    std::int32_t position;
+    float count;
+};
+
 struct Problem {
     int n_cells;
     int n_padded;
@@ -44,13 +60,17 @@ struct Problem {
     const double* offset;            // (n_padded) natural log; padding holds `min_eta`
     const double* exposure;          // (n_padded) exp(offset); padding holds 0
     const double* stratum_exposure;  // (n_strata) sum of exposure
-    int n_levels;                    // distinct rows of the dispersion design (used when it has no continuous column)
-    const int* level_of_stratum;     // (n_strata)
-    const int* stratum_of_level;     // (n_levels) one stratum that shows the level's row
+    const double* stratum_square;    // (n_strata) sum of its square
+    const double* stratum_least;     // (n_strata) smallest exposure of a cell
+    const int* stratum_cells;        // (n_strata) cells without padding
+    Nodes nodes;
+    int n_levels;                 // distinct rows of the dispersion design (used when it has no continuous column)
+    const int* level_of_stratum;  // (n_strata)
+    const int* stratum_of_level;  // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
     const std::int64_t* gene_start;  // (n_genes + 1)
+    const CountEntry* entry;         // one of the two is set: this, or `position` and `count64`
     const std::int32_t* position;
-    const float* count32;  // one of the two is set
     const double* count64;
     int n_genes;
     // an offset for every cell and gene, in the caller's cell order; null where there is none

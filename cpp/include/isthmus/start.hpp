@@ -54,6 +54,10 @@ static inline void start_mean(const Problem& p, const Gene& g, RowRegression r, 
 }
 
 static inline double stratum_moment(const Problem& p, const Gene& g, int s, double rate, double& mean_square) {
+    if (p.nodes.n) {
+        mean_square = rate * rate * p.stratum_square[s];
+        return node_excess(g, s, rate) + mean_square;
+    }
     double square = 0, excess = 0;
     for (int i = p.stratum_start[s]; i < p.stratum_start[s + 1]; ++i)
         square += weight_of(g, i) * g.exposure[i] * g.exposure[i];

@@ -347,7 +347,7 @@ def fit_genes(
             "start_dispersion": None if start_dispersion is None else start_dispersion[:, k],
         }
         fits.append(_fit_column(gene, starts, fix_dispersion=fix_dispersion, max_iter=max_iter, tol=tol))
-    return GeneFits(**_stack(fits, x.shape[1], z.shape[1]))
+    return GeneFits(**_stack(fits, x.shape[1], z.shape[1]), n_nodes=np.zeros(n_genes, dtype=np.int32))
 
 
 def _fit_column(

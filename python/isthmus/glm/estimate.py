@@ -108,6 +108,8 @@ def estimate(
     fits, all_means = kernel.join(parts), np.concatenate(means)
     if drawn:
         fits, separations = _towards_trend(job, fits, all_means, settings, chunk_genes, n_threads)
+    n_nodes = int(fits.n_nodes.max(initial=0))
+    settings["path"] = f"{n_nodes} nodes a stratum" if n_nodes else "cells"
     return Estimates(fits, all_means, separations)
 
 

@@ -2,6 +2,9 @@
 
 ``ISTHMUS_KERNEL`` = ``reference``, ``baseline`` or ``avx2`` forces one implementation; otherwise the fastest build
 that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
+
+``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells (see
+cpp/include/isthmus/nodes.hpp).
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class GeneFits:
         ``(G,)``, over cells.
     n_iter, code
         ``(G,)`` int32; code is 0 ok, 1 poisson_limit, 2 not_converged, 3 all_zero.
+    n_nodes
+        ``(G,)`` int32: nodes that stood for the cells of each stratum, or 0 where every cell was summed over.
     """
 
     mean_coef: np.ndarray
@@ -64,6 +69,7 @@ class GeneFits:
     mean_alpha: np.ndarray
     n_iter: np.ndarray
     code: np.ndarray
+    n_nodes: np.ndarray
 
 
 def kernel_name() -> str:
@@ -168,6 +174,7 @@ def fit_genes(
         tol=tol,
         n_threads=n_threads,
         kernel=name,
+        use_nodes=os.environ.get("ISTHMUS_NODES", "1") != "0",
         progress=progress,
     )
     return _gene_fits(found, x.shape[1])
@@ -226,6 +233,7 @@ def _by_gene(start: np.ndarray | None) -> np.ndarray | None:
 def _gene_fits(found: dict[str, Any], n_mean: int) -> GeneFits:
     found["mean_coef"] = np.ascontiguousarray(found["mean_coef"].T)
     found["dispersion_coef"] = np.ascontiguousarray(found["dispersion_coef"].T)
+    found["n_nodes"] = np.full(len(found["code"]), found["n_nodes"], dtype=np.int32)
     limit = found["code"] == POISSON_LIMIT
     found["neg_hessian"][limit, n_mean:, :] = np.nan
     found["neg_hessian"][limit, :, n_mean:] = np.nan

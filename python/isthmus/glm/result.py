@@ -149,6 +149,11 @@ class GlmFit(PortedNames):
         """Which kernel ran: "avx2", "baseline" or "reference"."""
         return str(self.settings["kernel"])
 
+    @property
+    def path(self) -> str:
+        """What the kernel summed over: "cells", or nodes that stand for them, such as "24 nodes a stratum"."""
+        return str(self.settings.get("path", "cells"))
+
     def submodel(self, model: str) -> Submodel:
         """The mean or the dispersion model, by name."""
         if model not in MODELS:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _SUSPECT_MEAN = 1e-7
 _SUSPECT_EXCESS = 1e-6  # alpha x mean: the variance is Poisson's to six digits
 _SUSPECT_DISPERSION = 1e6  # a cell with such an alpha has no count, whatever its mean
-_WORTH_SORTING = 50  # genes
 _RUNAWAY = 100.0  # range of log alpha that no finite estimate has
 _ZERO = 1e-9  # designs are scaled to columns of unit size
 
@@ -106,23 +105,23 @@ def find_separation(
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
         return []
-    many = genes.size > _WORTH_SORTING
-    mean_rows, dispersion_rows = _Rows(x, distinct=many), _Rows(z, distinct=many)
+    mean_rows, dispersion_rows = _Rows(x, offset), _Rows(z, zeta_offset)
     columns = counts[:, genes].tocsc()
     found: list[Separation] = []
     for place, gene in enumerate(genes):
         entries = slice(*columns.indptr[place : place + 2])
         positive = columns.indices[entries][columns.data[entries] > 0]
-        dead = np.zeros(len(x), dtype=bool)
-        log_mu = x @ fits.mean_coef[:, gene] + offset
+        dead_rows = np.zeros(len(mean_rows.rows), dtype=bool)
+        coef = fits.mean_coef[:, gene]
         if suspect_mean[gene]:
-            tiny = log_mu < np.log(_SUSPECT_MEAN)
-            tiny[positive] = False
-            dead = _mean_separation(int(gene), mean_rows, fits.mean_coef[:, gene], tiny, found)
+            live = mean_rows.largest(coef) >= np.log(_SUSPECT_MEAN)
+            live[mean_rows.row_of_cell[positive]] = True
+            dead_rows = _mean_separation(int(gene), mean_rows, coef, live, found)
         if suspect_dispersion[gene]:
-            coef = fits.dispersion_coef[:, gene]
-            log_alpha = z @ coef + zeta_offset
-            _dispersion_separation(int(gene), dispersion_rows, coef, log_alpha, log_mu, dead, positive, found)
+            b = fits.dispersion_coef[:, gene]
+            log_alpha, log_mu = z @ b + zeta_offset, x @ coef + offset
+            dead = dead_rows[mean_rows.row_of_cell]
+            _dispersion_separation(int(gene), dispersion_rows, b, log_alpha, log_mu, dead, positive, found)
     return found
 
 
@@ -152,18 +151,20 @@ def _by_pattern(
 
 
 class _Rows:
-    """The rows of a design, columns scaled to a largest entry of 1, and which of them each cell has.
+    """The distinct rows of a design, columns scaled to a largest entry of 1, and which of them each cell has."""
 
-    Keeping distinct rows only costs a sort and pays when many genes are looked at.
-    """
-
-    def __init__(self, design: np.ndarray, *, distinct: bool) -> None:
+    def __init__(self, design: np.ndarray, offset: np.ndarray) -> None:
         scale = np.abs(design).max(axis=0, initial=0)
         self.scale = np.where(scale > 0, scale, 1.0)
-        self.rows, self.row_of_cell = design / self.scale, np.arange(len(design))
-        if distinct:
-            self.rows, row_of_cell = np.unique(self.rows, axis=0, return_inverse=True)
-            self.row_of_cell = row_of_cell.reshape(-1)
+        first, self.row_of_cell = _distinct(design)
+        self._own = design[first]
+        self.rows = self._own / self.scale
+        self._offset = np.full(len(first), -np.inf)
+        np.maximum.at(self._offset, self.row_of_cell, offset)
+
+    def largest(self, coef: np.ndarray) -> np.ndarray:
+        """The largest linear predictor among the cells of each row."""
+        return np.asarray(self._own @ coef + self._offset)
 
     def of(self, cells: np.ndarray) -> np.ndarray:
         """Which rows occur among some cells (bool over rows)."""
@@ -176,19 +177,31 @@ class _Rows:
         return np.asarray(np.linalg.qr(directions / self.scale[:, None])[0])
 
 
-def _mean_separation(
-    gene: int, design: _Rows, coef: np.ndarray, tiny: np.ndarray, found: list[Separation]
-) -> np.ndarray:
-    """Add the separation of the mean model, if any; returns the dead cells.
+def _distinct(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One cell of each distinct row, and the row of each cell.
 
-    `tiny` are the cells without a count whose fitted mean has all but vanished: the only ones that can be dead.
-    Whether they are is decided by the design alone.
+    Rows are told apart by one number each, a sum with irregular weights: sorting numbers is much faster than sorting
+    rows. Should two rows share their number, the rows are sorted after all.
     """
-    live = design.of(~tiny)
+    weights = np.sqrt(np.arange(2.0, design.shape[1] + 2)) * np.pi
+    _, first, row_of_cell = np.unique(design @ weights, return_index=True, return_inverse=True)
+    if not np.array_equal(design[first][row_of_cell], design):
+        _, first, row_of_cell = np.unique(design, axis=0, return_index=True, return_inverse=True)
+    return first, row_of_cell.reshape(-1)
+
+
+def _mean_separation(
+    gene: int, design: _Rows, coef: np.ndarray, live: np.ndarray, found: list[Separation]
+) -> np.ndarray:
+    """Add the separation of the mean model, if any; returns the dead rows.
+
+    `live` are the rows with a count or with a mean that has not all but vanished; only the others can be dead. Whether
+    they are is decided by the design alone.
+    """
     directions = _null_space(design.rows[live])
     dead = np.zeros(len(live), dtype=bool)
     if not directions.shape[1]:
-        return dead[design.row_of_cell]
+        return dead
     heading = directions.T @ (coef * design.scale)  # where the iteration went
     dead[~live], inside = cone.falling_rows(design.rows[~live] @ directions, heading)
     if dead.any():
@@ -196,7 +209,7 @@ def _mean_separation(
         rows = (design.rows[dead] * design.scale) @ basis
         inside = basis.T @ (directions @ inside / design.scale)
         found.append(Separation(gene, "mean", basis, cone.faces(rows, inside)))
-    return dead[design.row_of_cell]
+    return dead
 
 
 def _dispersion_separation(
