@@ -30,7 +30,7 @@ compare_groups <- function(data, groups, test = "welch", transform = "log1p", si
   cells <- replace_cell_data(counts$cells, cell_data, counts$matrix$genes, call)
   named <- c(column_name(size_factors, size_factor_words), column_name(groups))
   columns <- call_engine(
-    "compare_groups", wire_counts(counts), wire_cells(cells, named, call), wire_labels(groups, "groups", call),
+    "compare_groups", wire_counts(counts), wire_cells(cells, named, call), wire_grouping(groups, "groups", call),
     gene_names = wire_names(gene_names), layer = counts$layer, test = test, transform = transform,
     size_factors = wire_labelled(size_factors), .call = call
   )

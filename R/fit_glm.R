@@ -46,7 +46,9 @@
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
-#'   the mean, as DESeq2 does, for one dispersion a gene.
+#'   the mean, as DESeq2 does, for one dispersion a gene; the means are refitted at
+#'   each dispersion, which DESeq2 does with
+#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`.
 #' @param by One fit a level: the name of a column, or one label per cell. Each level
 #'   is fitted as if there were no other cells, size factors included; tables and
 #'   tests gain the column.
@@ -92,9 +94,9 @@
 #' }
 fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NULL, dispersion_constraints = NULL,
                     size_factors = "auto", offset = NULL, weights = NULL, noise_model = "nb", dispersion = "ml",
-                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0), gene_names = NULL,
-                    assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL, max_iter = 100L,
-                    tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
+                    by = NULL, cell_data = NULL, as_numeric = character(0), as_categorical = character(0),
+                    gene_names = NULL, assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL,
+                    max_iter = 100L, tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
   if (!is.null(by)) {
     return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))

@@ -28,7 +28,8 @@
 #' @param table `"coefficients"` or `"genes"`.
 #' @param ... Not used.
 #' @return
-#' * `coef`: a matrix, genes x terms (natural log).
+#' * `coef`: a matrix, genes x terms (natural log); of fits `by` level a list of
+#'   them.
 #' * `vcov`: the covariance matrix of one gene's parameters, mean model first.
 #' * `logLik`: log-likelihoods, named by gene, with attributes `df` and `nobs`.
 #' * `AIC`, `BIC`: named by gene.

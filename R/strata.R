@@ -45,6 +45,10 @@ fit_stratum <- function(arguments, source, at, name, level, call) {
 
 # A factor of the cells' levels, those that occur
 stratum_labels <- function(by, source, call) {
+  if (is.function(by)) {
+    text <- "`by` must be a column of the cells' data or one label per cell; got a function. Put its name in quotes."
+    abort_input(text, call)
+  }
   column <- is.character(by) && length(by) == 1L
   if (column && !by %in% source$columns) {
     rule <- "`by` must be a column of the cells' data or one label per cell; there is no column '%s'."
@@ -142,6 +146,13 @@ stacked <- function(fits, table_of) {
 #' @export
 as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FALSE, ..., table = "coefficients") {
   stacked(x, function(level) as.data.frame(x[[level]], table = table))
+}
+
+#' @rdname isthmus_glm-methods
+#' @method coef isthmus_glm_strata
+#' @export
+coef.isthmus_glm_strata <- function(object, model = "mean", ...) {
+  lapply(stats::setNames(nm = names(object)), function(level) coef(object[[level]], model = model))
 }
 
 #' @rdname isthmus_glm-methods

@@ -94,7 +94,7 @@ test_glm <- function(fit, coef = NULL, factor = NULL, contrast = NULL, reduced =
     layer = found$layer, remembered = is.null(data),
     coef = coef, factor = factor, contrast = wire_contrast(contrast), reduced = wire_reduced(reduced),
     pairwise = pairwise, versus_rest = versus_rest, rest = rest, method = method, model = model, reference = reference,
-    information = information, replicate = wire_labels(replicate, "replicate", call), sandwich = sandwich,
+    information = information, replicate = wire_grouping(replicate, "replicate", call), sandwich = sandwich,
     alternative = sub("two.sided", "two-sided", alternative, fixed = TRUE), lfc_threshold = lfc_threshold,
     offset = wire_offset(offset), weights = wire_offset(weights), n_threads = wire_number(n_threads),
     .call = call
@@ -111,7 +111,7 @@ check_fit <- function(fit, call) {
 }
 
 # A column's name, or labels as codes and levels
-wire_labels <- function(labels, argument, call) {
+wire_grouping <- function(labels, argument, call) {
   alone <- is.null(labels) || length(labels) == 1L
   if (alone) labels else wire_column(plain_column(labels), argument, call)
 }

@@ -109,5 +109,7 @@ def test_what_cannot_be_flagged(counts, fit):
     for cutoff in (0, -1, np.nan, True, "5"):
         with pytest.raises(InputError, match="`cutoff` must be a positive number"):
             flag_outliers(test, fit, counts, cutoff=cutoff)
+    with pytest.raises(InputError, match="`drop` must be True or False; got 3"):
+        flag_outliers(test, fit, counts, drop=3)
     with pytest.raises(InputError, match="`data` must be passed again for Cook's distances"):
         cooks_distance(isthmus.GlmFit.from_state(fit.state()))

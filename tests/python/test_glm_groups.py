@@ -59,7 +59,7 @@ def test_groups_that_cannot_be_compared(problem):
         (["a"] * 60, {}, "`groups` must be two or more, of two or more cells each; there is one group, 'a'"),
         (["a"] * 59 + ["b"], {}, "`groups` must be two or more, of two or more cells each; 'b' has one"),
         (["a"] * 59 + [None], {}, "`groups` must not be missing"),
-        (["a"] * 7, {}, "`groups` must have one row or value per cell"),
+        (["a"] * 7, {}, "`groups` must be one column of the cells' data or one label per cell .60.; got 7"),
         ("group", {"test": "t"}, "`test` must be one of welch, rank; got 't'"),
         ("group", {"transform": "log"}, "`transform` must be one of log1p, none; got 'log'"),
     ]:

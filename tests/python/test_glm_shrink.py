@@ -139,7 +139,8 @@ def test_what_cannot_be_shrunken(problem):
         ({"coef": CONDITION, "scale": True}, "`scale` must be a positive number"),
         ({"contrast": np.eye(3)}, "`contrast` must be one row compared with 0"),
         ({"contrast": f"{CONDITION} = 1"}, "`contrast` must be one row compared with 0"),
-        ({}, "One of `coef`, `factor`, `contrast` and `reduced` must be given"),
+        ({}, "One of `coef` and `contrast` must be given; got none"),
+        ({"coef": CONDITION, "contrast": CONDITION}, "One of `coef` and `contrast` must be given; got both"),
     ]:
         with pytest.raises(InputError, match=message):
             shrink_glm(fit, data=counts, **options)

@@ -124,7 +124,10 @@ def test_what_cannot_be_split(adata, fits):
         ("some", "`by` must not be missing; got missing values in"),
         ("group", "`by`: level 'a' of 'group' .60 cells. cannot be fitted. "),
         ("few", "`by`: level '0' of 'few' .2 cells. cannot be fitted. "),
-        (["x"] * 7, "`by` must have one row or value per cell .120., of all levels; got 7"),
+        (["x"] * 7, "`by` must be one column of the cells' data or one label per cell .120.; got 7"),
+        (["type", "group"], "`by` must be one column of the cells' data or one label per cell .120.; got 2"),
+        (adata.obs[["type", "group"]], "`by` must be one column .* got 120 x 2. Paste several columns into one"),
+        (5, "`by` must be one column of the cells' data or one label per cell .120.; got 5"),
     ]:
         with pytest.raises(InputError, match=message):
             isthmus.fit_glm(adata, "~ group", by=by, cell_data=obs, size_factors=None)

@@ -17,7 +17,7 @@ test_that("each level is fitted and tested by itself", {
   alone <- lapply(c(T = "T", B = "B"), function(level) {
     suppressMessages(fit_glm(sce[, sce$type == level], ~condition))
   })
-  for (level in c("T", "B")) expect_equal(coef(fits[[level]]), coef(alone[[level]]))
+  expect_equal(coef(fits), lapply(alone, coef))
   table <- as.data.frame(fits, table = "genes")
   expect_identical(names(table)[1:2], c("type", "gene"))
   expect_identical(table$type, rep(c("T", "B"), each = 12))
@@ -62,6 +62,7 @@ test_that("what cannot be split has its sentence", {
   sce <- strata_sce()
   sce$pval <- "x"
   sce$some <- c(NA, rep("x", 39))
+  expect_input_error(fit_glm(sce, by = class), "got a function. Put its name in quotes")
   expect_input_error(fit_glm(sce, by = "typ"), "there is no column 'typ'")
   expect_input_error(fit_glm(sce, by = "pval"), "`by` must not have the name of a column of the tables; got 'pval'")
   expect_input_error(fit_glm(sce, by = "some"), "`by` must not be missing; got 1 missing values")

@@ -164,7 +164,7 @@ test_that("fold changes are drawn towards zero", {
   }
   expect_input_error(shrink_glm(fit, "conditionB", prior = "apeglm"), "`prior` must be one of cauchy, normal")
   expect_input_error(shrink_glm(fit, "conditionB", scale = -1), "`scale` must be a positive number")
-  expect_input_error(shrink_glm(fit), "One of `coef`, `factor`, `contrast` and `reduced` must be given")
+  expect_input_error(shrink_glm(fit), "One of `coef` and `contrast` must be given")
   expect_input_error(shrink_glm(fit, "conditionB", data = small_counts() + 1), "`data` must hold the counts")
 })
 

@@ -123,6 +123,9 @@ def flag_outliers(
     [[True, nan]]
     """
     check_one_fit(fit)
+    if not isinstance(drop, (bool, np.bool_)):
+        msg = f"`drop` must be True or False; got {drop!r}."
+        raise InputError(msg)
     blocks = _check_test(test, fit)
     evidence = need_evidence(fit, find_evidence(fit, data, layer, offset, weights), "Cook's distances")
     largest, outlier = _outliers(fit, evidence, _check_cutoff(cutoff, fit))

@@ -102,7 +102,8 @@ def fit_glm(
         * "moments": by moments at the Poisson fit.
         * "cox_reid": by the Cox-Reid adjusted profile likelihood, which allows for the parameters of the mean
           (`isthmus.glm.adjusted_profile`). With any dispersion design.
-        * "trend": drawn towards a trend with the mean, as DESeq2 does (`isthmus.glm.trend`); for one dispersion a gene.
+        * "trend": drawn towards a trend with the mean, as DESeq2 does with refitted means (`isthmus.glm.trend` says how
+          far its default is from that); for one dispersion a gene.
     by
         One fit a level: a column name, or one label per cell. Each level is fitted as if there were no other cells,
         size factors included; tables and tests gain the column.

@@ -99,6 +99,9 @@ def shrink_glm(
         msg = f"`prior` must be one of {', '.join(_PRIORS)}; got {prior!r}."
         raise InputError(msg)
     _check_scale(scale)
+    if (coef is None) == (contrast is None):
+        msg = f"One of `coef` and `contrast` must be given; got {'none' if coef is None else 'both'}."
+        raise InputError(msg)
     wanted = read_hypothesis(fit, "mean", coef=coef, factor=None, contrast=contrast, reduced=None)
     if not wanted.single or wanted.rhs.any():
         msg = "`contrast` must be one row compared with 0: a prior draws one number towards 0."

@@ -206,6 +206,13 @@ def read_labels(by: Any, counts: Counts, *, argument: str) -> tuple[str, np.ndar
         assert counts.cell_data is not None
         values = counts.cell_data[by].reset_index(drop=True)
     else:
+        if np.ndim(by) != 1 or len(by) != counts.n_cells:
+            got = " x ".join(map(str, np.shape(by))) or repr(by)
+            msg = (
+                f"`{argument}` must be one column of the cells' data or one label per cell ({counts.n_cells}); got "
+                f"{got}. Paste several columns into one."
+            )
+            raise InputError(msg)
         values = pd.Series(_rows_of(by, counts, np.arange(counts.n_cells), argument)).reset_index(drop=True)
     missing = values.isna().to_numpy()
     if missing.any():

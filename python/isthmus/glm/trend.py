@@ -9,7 +9,10 @@ r"""Dispersions drawn towards a trend with the mean, as DESeq2 does (Love, Huber
    residual standard deviations above the trend keep their own.
 
 Where DESeq2 differs: it holds the means of a first fit (and keeps them above 0.5 counts), here they are refitted at
-each dispersion; below four residual degrees of freedom it simulates the width of step 3.
+each dispersion; below four residual degrees of freedom it simulates the width of step 3. On the counts of
+tests/reference/peers, 99.8 % of the dispersions of step 4 are within 5 % of DESeq2's with refitted means
+(``estimateDispersionsGeneEst(dds, linearMu = FALSE, niter = 20, minmu = 1e-6)``) and 87.7 % of its default's; p-values
+make the same calls as the default's at a false discovery rate of 5 % in over 97 % of the genes.
 """
 
 from __future__ import annotations
