@@ -158,8 +158,8 @@ def report(rows: list[tuple[str, str, int, dict]], runs: int) -> str:
     table = "\n".join(lines)
     return f"""# GLM by kind of design
 
-`python benchmarks/glm_designs.py`, {datetime.date.today()}. B: 10,000 cells x 2,000 genes, C: 50,000 x 2,000, 89 % zeros,
-size factors given. CPU seconds, one thread, medians of {runs} alternating runs; ours: fit from CSR with layout
+`python benchmarks/glm_designs.py`, {datetime.date.today()}. B: 10,000 cells x 2,000 genes, C: 50,000 x 2,000, 89 %
+zeros, size factors given. CPU seconds, one thread, medians of {runs} alternating runs; ours: fit from CSR with layout
 and standard errors. glmGamPoi ML: *extrapolated* from {PEER_GENES["B"]} (B) and {PEER_GENES["C"]} (C) of the genes.
 Shortfall: how far a gene's log-likelihood lies below glmGamPoi's at most (bar: 1e-3).
 
@@ -186,7 +186,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
             folder = Path(name)
             write(folder, size)
-            rows += [(s, d, bar, measure(folder, s, d, options.runs)) for s, d, bar in JOBS if s == size]
+            for s, design, bar in JOBS:
+                if s == size:
+                    rows.append((s, design, bar, measure(folder, s, design, options.runs)))
+                    print(s, design, rows[-1][3], file=sys.stderr, flush=True)
     text = report(rows, options.runs)
     print(text)
     if options.only is None:

@@ -48,16 +48,22 @@ struct Fitted {
     std::vector<std::int32_t> n_iter, code;
 };
 
-inline Fitted fit(const SmallProblem& p, int dispersion_columns, int n_threads, const isthmus::Kernel& kernel) {
+// With `use_nodes`, without the continuous column, as nodes need it.
+inline Fitted fit(const SmallProblem& p, int dispersion_columns, int n_threads, const isthmus::Kernel& kernel,
+                  int mean_columns = 3, bool use_nodes = false) {
+    isthmus::MatrixView mean = p.mean();
+    mean.columns = mean_columns;
     const isthmus::CellLayout cells =
-        isthmus::lay_out_cells(p.mean(), p.dispersion(dispersion_columns), p.offset.data(), nullptr);
+        isthmus::lay_out_cells(mean, p.dispersion(dispersion_columns), p.offset.data(), nullptr);
     const isthmus::CountLayout counts =
         isthmus::lay_out_counts(p.indptr.data(), p.indices.data(), p.data.data(), cells, 0, p.n_genes);
     isthmus::Problem problem = isthmus::make_problem(cells, counts, p.n_cells);
+    const isthmus::NodeLayout nodes = use_nodes ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
+    problem.nodes = nodes.view();
     problem.max_iter = 100;
     problem.tol = 1e-8;
-    const std::size_t g = static_cast<std::size_t>(p.n_genes), f = 3, q = static_cast<std::size_t>(dispersion_columns),
-                      w = f + q;
+    const std::size_t g = static_cast<std::size_t>(p.n_genes), f = static_cast<std::size_t>(mean_columns),
+                      q = static_cast<std::size_t>(dispersion_columns), w = f + q;
     Fitted out{std::vector<double>(g * f),     std::vector<double>(g * q),     std::vector<double>(g),
                std::vector<double>(g * f * f), std::vector<double>(g * w * w), std::vector<double>(g * w),
                std::vector<double>(5 * g),     std::vector<std::int32_t>(g),   std::vector<std::int32_t>(g)};

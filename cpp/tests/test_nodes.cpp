@@ -34,6 +34,21 @@ TEST_CASE("nodes reproduce sums of polynomials and of smooth functions over cell
     }
 }
 
+TEST_CASE("fits over nodes and over cells have the same optimum, in both builds and with one group's dispersion") {
+    for (double mean : {0.05, 2.0, 300.0})
+        for (int columns : {1, 2})
+            for (const isthmus::Kernel& kernel : {isthmus::baseline_kernel(), isthmus::best_kernel()}) {
+                const SmallProblem p = small_problem(1501, 6, mean, 0.5, false, 8);
+                const Fitted nodes = fit(p, columns, 2, kernel, 2, true), cells = fit(p, columns, 1, kernel, 2, false);
+                CHECK(nodes.code == cells.code);
+                CHECK(nodes.log_likelihood != cells.log_likelihood);  // another way of summing
+                for (std::size_t i = 0; i < cells.log_likelihood.size(); ++i)
+                    CHECK(nodes.log_likelihood[i] == doctest::Approx(cells.log_likelihood[i]).epsilon(1e-10));
+                for (std::size_t i = 0; i < cells.mean_coef.size(); ++i)
+                    CHECK(nodes.mean_coef[i] == doctest::Approx(cells.mean_coef[i]).epsilon(1e-6));
+            }
+}
+
 TEST_CASE("no nodes with continuous columns, few cells or exposures that span too much") {
     const SmallProblem p = small_problem(3000, 1, 1.0, 0.5, true, 5);
     const auto count = [](const isthmus::CellLayout& cells) { return isthmus::lay_out_nodes(cells).n; };
