@@ -533,7 +533,7 @@ struct PoissonScore {
 static inline double add_excess(const Problem& p, const Gene& g, Workspace& w, const double* a, int stratum,
                                 double& square) {
     const double base = row_product(p.mean, stratum, a);
-    if (p.nodes.n) {
+    if (p.nodes.n && !g.weight) {
         const double rate = exp1(smaller(base, max_eta));
         square += rate * rate * p.stratum_square[stratum];
         return node_excess(g, stratum, rate);

@@ -54,7 +54,7 @@ static inline void start_mean(const Problem& p, const Gene& g, RowRegression r, 
 }
 
 static inline double stratum_moment(const Problem& p, const Gene& g, int s, double rate, double& mean_square) {
-    if (p.nodes.n) {
+    if (p.nodes.n && !g.weight) {
         mean_square = rate * rate * p.stratum_square[s];
         return node_excess(g, s, rate) + mean_square;
     }
