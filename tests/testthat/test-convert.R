@@ -144,7 +144,8 @@ test_that("a Seurat object goes through its own package", {
   output <- run_r(c(
     sprintf(".libPaths(c(%s, .libPaths()))", deparse1(toy_seurat())),
     "methods::setClass('Seurat', slots = c(counts = 'matrix'))",
-    "x <- methods::new('Seurat', counts = matrix(c(0, 1, 2, 3, 4, 5), 2, dimnames = list(c('g1', 'g2'), letters[1:3])))",
+    "counts <- matrix(c(0, 1, 2, 3, 4, 5), 2, dimnames = list(c('g1', 'g2'), letters[1:3]))",
+    "x <- methods::new('Seurat', counts = counts)",
     "adata <- isthmus::as_anndata(x, on_loss = 'error')",
     "cat('shape', unlist(adata$shape), 'value', adata$X[2, 1], 'names', as.character(adata$var_names$tolist()))"
   ))

@@ -22,10 +22,9 @@ toy_wheel <- function(folder) {
 installed <- function(source, home) {
   python <- Sys.getenv("RETICULATE_PYTHON")
   base <- system2(python, c("-c", shQuote("import sys; print(sys._base_executable)")), stdout = TRUE)
+  code <- "path <- isthmus::install_isthmus(source = %s, python = %s); cat('python:', path)"
   run_r(
-    sprintf(
-      "path <- isthmus::install_isthmus(source = %s, python = %s); cat('python:', path)", deparse1(source), deparse1(base)
-    ),
+    sprintf(code, deparse1(source), deparse1(base)),
     env = c(paste0("WORKON_HOME=", home), "RETICULATE_PYTHON=", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=")
   )
 }
@@ -40,9 +39,11 @@ test_that("the engine is installed from a wheel and from a folder of wheels, wit
   python <- sub("^python: ", "", grep("^python: ", output, value = TRUE))
   toy <- function() system2(python, c("-c", shQuote("import isthmus; print(isthmus.toy)")), stdout = TRUE)
   expect_identical(toy(), "True")
-  expect_identical(system2(python, c("-m", "pip", "uninstall", "-q", "-y", "isthmus")), 0L)
+  uninstall <- function() system2(python, c("-m", "pip", "uninstall", "-q", "-y", "isthmus"))
+  expect_identical(uninstall(), 0L)
   expect_match(installed(folder, home), "The engine is installed in", all = FALSE) # into the environment that is there
   expect_identical(toy(), "True")
+  expect_identical(uninstall(), 0L)
   file.rename(wheel, file.path(folder, "isthmus-0.0.1-py3-none-any.whl")) # not the version of this package
   output <- paste(installed(folder, home), collapse = " ")
   expect_match(output, "pip could not install the engine. Run `.*--no-index --find-links .*` to see why")
@@ -60,7 +61,8 @@ test_that("where the engine comes from", {
 
 test_that("a source or an extra that does not exist is refused before anything is made", {
   expect_input_error(
-    install_isthmus(source = "/no/such/place"), "`source` must be NULL or the path of a checkout.*got \"/no/such/place\""
+    install_isthmus(source = "/no/such/place"),
+    "`source` must be NULL or the path of a checkout.*got \"/no/such/place\""
   )
   expect_input_error(install_isthmus(source = new_folder()), "holds neither")
   expect_input_error(install_isthmus(source = 1), "`source` must be NULL")

@@ -2,11 +2,12 @@
 rendered <- function() {
   folder <- new_folder()
   notebook <- system.file("notebooks", "r-with-python.Rmd", package = "isthmus", mustWork = TRUE)
-  code <- sprintf(
-    'cat(readLines(rmarkdown::render(%s, "md_document", output_dir = %s, intermediates_dir = %2$s, quiet = TRUE)), sep = "\\n")',
-    deparse1(notebook), deparse1(folder)
-  )
-  run_r(code)
+  run_r(c(
+    sprintf("folder <- %s", deparse1(folder)),
+    sprintf("notebook <- %s", deparse1(notebook)),
+    "made <- rmarkdown::render(notebook, 'md_document', output_dir = folder, intermediates_dir = folder, quiet = TRUE)",
+    "cat(readLines(made), sep = '\\n')"
+  ))
 }
 
 test_that("the R notebook with Python chunks runs", {
