@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Tested:
         self.qval = benjamini_hochberg(self.pval)
         self._log_fold_change = np.asarray(log_fold_change, dtype=float)
 
-    def log_fold_change(self, base: float = np.e) -> np.ndarray:
+    def log_fold_change(self, base: float = math.e) -> np.ndarray:
         """Log fold change to any base."""
         return self._log_fold_change / np.log(base)
 
