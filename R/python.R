@@ -101,7 +101,7 @@ start_python <- function(call) {
   if (nzchar(python)) {
     # The variable and not use_python(): with it reticulate looks nowhere else, and starts no installation.
     previous <- Sys.getenv("RETICULATE_PYTHON", unset = NA)
-    Sys.setenv(RETICULATE_PYTHON = python)
+    set_variable("RETICULATE_PYTHON", python)
     if (is.na(previous)) on.exit(Sys.unsetenv("RETICULATE_PYTHON"))
   }
   failed <- tryCatch(
