@@ -9,8 +9,7 @@
 namespace isthmus::ISTHMUS_ISA {
 
 // The terms of every cell of a block in b.ge, b.he, b.gz, b.hz and b.cross; what is scalar is added up with its weight.
-static inline int weighted_cells(const Problem& p, const Gene& g, const Block& b, int first, int n, int k, bool poisson,
-                                 StratumSums& s) {
+static inline int weighted_cells(const Gene& g, const Block& b, int first, int n, int k, bool poisson, StratumSums& s) {
     for (int i = 0; i < n; ++i) {
         const double weight = g.weight[first + i], mu = b.mu[i], alpha = poisson ? 0.0 : b.alpha[i];
         const bool counted = k < g.n_nonzero && g.position[k] == first + i;
@@ -56,7 +55,7 @@ static inline void weighted_stratum(const Problem& p, const Gene& g, const Works
             p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
         fitted_means(p, g, first, n, base, a, w.block.mu);
         if (!poisson) cell_dispersions(p, first, n, base_zeta, b, w.block.alpha);
-        k = weighted_cells(p, g, w.block, first, n, k, poisson, s);
+        k = weighted_cells(g, w.block, first, n, k, poisson, s);
         add_block(p, w, first, n, s);
         if (!summary) continue;
         for (int i = 0; i < n; ++i)
