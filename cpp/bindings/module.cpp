@@ -10,6 +10,7 @@
 
 namespace py = pybind11;
 
+void bind_counts(py::module_& m);   // counts.cpp
 void bind_factors(py::module_& m);  // factors.cpp
 
 namespace {
@@ -258,6 +259,7 @@ PYBIND11_MODULE(_core, m) {
           py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("use_nodes"),
           py::arg("progress").none(true), "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
+    bind_counts(m);
     bind_factors(m);
     py::list kernels;
     kernels.append("baseline");

@@ -13,7 +13,7 @@ from scipy import sparse
 from isthmus.data import counts as module
 from isthmus.data import matrix as matrix_module
 from isthmus.data.counts import read_counts
-from isthmus.data.matrix import row_sums
+from isthmus.data.sums import row_sums
 from isthmus.errors import InputError
 from isthmus.messages import collected
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from isthmus.ambient.reading import column_sums
-from isthmus.data.matrix import row_blocks, row_sums
+from isthmus.data.matrix import row_blocks
+from isthmus.data.sums import column_sums, row_sums
 from isthmus.data.wording import plural
 from isthmus.errors import InputError
 

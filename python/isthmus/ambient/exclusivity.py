@@ -9,7 +9,7 @@ import numpy as np
 from isthmus import schema
 from isthmus.ambient.options import read_markers
 from isthmus.ambient.reading import read_whole_counts
-from isthmus.data.matrix import row_sums
+from isthmus.data.sums import row_sums
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,12 +9,8 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.ambient import empties
-from isthmus.ambient.reading import (
-    column_sums,
-    positions_of,
-    read_batches,
-    read_whole_counts,
-)
+from isthmus.ambient.reading import positions_of, read_batches, read_whole_counts
+from isthmus.data.sums import column_sums
 from isthmus.data.wording import plural, some
 from isthmus.errors import InputError
 from isthmus.messages import tell

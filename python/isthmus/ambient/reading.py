@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.counts import Counts, match_rows, read_matrix
-from isthmus.data.matrix import check_values, row_blocks
+from isthmus.data.matrix import check_values
 from isthmus.data.wording import did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.messages import collected, tell
@@ -17,7 +17,6 @@ from isthmus.messages import collected, tell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scipy import sparse
 
 ONE_BATCH = "all"
 _BLOCK = 1 << 15  # stored values looked at in one go: temporaries that stay in the cache
@@ -172,19 +171,3 @@ def read_batches(batch: Any, cells: Counts, droplets: Counts | None) -> tuple[np
 
 def _one(counts: Counts) -> np.ndarray:
     return np.full(counts.n_cells, ONE_BATCH, dtype=object)
-
-
-def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
-    """Sum of each column over the rows marked in `rows`, float64, block by block: no copy of the matrix."""
-    total = np.zeros(matrix.shape[1])
-    for block in row_blocks(matrix, _BLOCK):
-        here = rows[block]
-        if not here.any():
-            continue
-        stored = slice(matrix.indptr[block.start], matrix.indptr[block.stop])
-        column, values = matrix.indices[stored], matrix.data[stored]
-        if not here.all():
-            used = np.repeat(here, np.diff(matrix.indptr[block.start : block.stop + 1]))
-            column, values = column[used], values[used]
-        total += np.bincount(column, weights=values, minlength=matrix.shape[1])
-    return total

@@ -17,11 +17,11 @@ from isthmus.ambient.doubts import warn_of_doubts
 from isthmus.ambient.em import HIGHEST, MAX_ITER, TOL, Mixture, maximise, normalised
 from isthmus.ambient.levels import Levels, find_levels
 from isthmus.ambient.profile import profile_of
-from isthmus.ambient.reading import column_sums, read_batches, read_column, read_whole_counts
+from isthmus.ambient.reading import read_batches, read_column, read_whole_counts
 from isthmus.ambient.readout import split_counts
 from isthmus.ambient.result import AmbientFit
 from isthmus.ambient.share import Shares, estimate_shares, shrunken
-from isthmus.data.matrix import row_sums
+from isthmus.data.sums import column_sums, row_sums
 from isthmus.errors import IdentifiabilityWarning, InputError
 from isthmus.progress import Progress
 

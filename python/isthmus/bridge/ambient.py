@@ -19,7 +19,7 @@ from isthmus.bridge.state import with_state
 from isthmus.bridge.torch_in_r import import_torch
 from isthmus.bridge.wire import Wire, as_number, as_strings, read_column, read_frame, read_names
 from isthmus.data import counts as counts_module
-from isthmus.data.matrix import row_sums
+from isthmus.data.sums import row_sums
 from isthmus.errors import InputError
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from isthmus.data.sums import survey_values
 from isthmus.data.wording import plural
 from isthmus.errors import InputError
 from isthmus.messages import tell
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     Piece = tuple[sparse.csr_matrix, np.ndarray, np.ndarray]  # with the names of its cells and genes
 
 _BLOCK = 1 << 20  # stored values looked at in one go: 8 MB of temporaries
-_SUMMED = 1 << 17  # values summed in one go: faster than larger blocks, and 3 MB of temporaries
-_CACHED = 1 << 15  # values checked in one go: temporaries that stay in the cache
 _LARGEST = 2**31  # counts above it would overflow the kernel's 32-bit recurrences, and are no counts
 _KEPT_DTYPES = frozenset({"f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
@@ -134,18 +133,12 @@ def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) 
     n_fractional, n_stored, example = 0, 0, ""
     for matrix, cell_names, gene_names in pieces:
         n_stored += len(matrix.data)
-        for start in range(0, len(matrix.data), _CACHED):
-            block = matrix.data[start : start + _CACHED]
-            low, high = block.min(), block.max()  # NaN if any value is
-            if not (low >= 0 and high < _LARGEST):
-                _refuse_values(again)
-            if block.dtype.kind == "f":
-                fractional = np.floor(block) != block
-                found = int(np.count_nonzero(fractional))
-                if found and not n_fractional:
-                    first = start + int(np.argmax(fractional))
-                    example = f"{matrix.data[first]:.6g} in {_place(matrix, first, cell_names, gene_names)}"
-                n_fractional += found
+        fine, found, first = survey_values(matrix.data, _LARGEST)
+        if not fine:
+            _refuse_values(again)
+        if found and not n_fractional:
+            example = f"{matrix.data[first]:.6g} in {_place(matrix, first, cell_names, gene_names)}"
+        n_fractional += found
     if n_fractional:
         tell(
             f"`data` has fractional values ({100 * n_fractional / n_stored:.3g} % of those stored; {example}). "
@@ -184,18 +177,6 @@ def _refuse_values(pieces: Callable[[], Iterable[Piece]]) -> None:
 def _place(matrix: sparse.csr_matrix, stored: int, cell_names: np.ndarray, gene_names: np.ndarray) -> str:
     row = int(np.searchsorted(matrix.indptr, stored, side="right")) - 1
     return f"cell '{cell_names[row]}', gene '{gene_names[matrix.indices[stored]]}'"
-
-
-def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Sum of each row, ``(n_rows,)`` float64, added in double precision block by block whatever the matrix holds."""
-    total = np.zeros(matrix.shape[0])
-    for rows in row_blocks(matrix, _SUMMED):
-        ends = matrix.indptr[rows.start : rows.stop + 1]
-        filled = np.flatnonzero(ends[1:] > ends[:-1])  # reduceat takes a run of no values for one of one value
-        if len(filled):
-            values = matrix.data[ends[0] : ends[-1]].astype(np.float64)
-            total[rows.start + filled] = np.add.reduceat(values, ends[filled] - ends[0])
-    return total
 
 
 def row_blocks(matrix: sparse.csr_matrix, size: int = _BLOCK) -> Iterator[slice]:

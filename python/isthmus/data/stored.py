@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from isthmus.data.matrix import as_csr, check_pieces, row_blocks, row_sums
+from isthmus.data.matrix import as_csr, check_pieces, row_blocks
+from isthmus.data.sums import row_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

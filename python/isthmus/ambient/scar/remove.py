@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.ambient.reading import column_sums, read_column
+from isthmus.ambient.reading import read_column
 from isthmus.ambient.result import AmbientFit
 from isthmus.ambient.scar.extras import need, pick_device
 from isthmus.ambient.scar.model import Posterior, ScarModel
 from isthmus.ambient.scar.options import NetworkOptions, read_options
 from isthmus.ambient.scar.readout import split_counts
-from isthmus.data.matrix import row_sums
+from isthmus.data.sums import column_sums, row_sums
 from isthmus.errors import ConvergenceWarning, InputError
 from isthmus.progress import Progress
 

@@ -10,10 +10,11 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from isthmus.ambient.options import read_given_profile
-from isthmus.ambient.reading import column_sums, read_whole_counts
+from isthmus.ambient.reading import read_whole_counts
 from isthmus.ambient.scar.model import Posterior, ScarModel
 from isthmus.ambient.scar.options import NetworkOptions
 from isthmus.ambient.scar.stock import LETTER, weights_of_scvi
+from isthmus.data.sums import column_sums
 from isthmus.errors import InputError
 
 PROFILE = "ambient_profile"  # key of varm that get_ambient_profile writes

@@ -1,0 +1,143 @@
+// Stored counts, read once from front to back: sums of rows and columns, and how many values are no counts.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace py = pybind11;
+
+namespace {
+
+template <class T>
+using Values = py::array_t<T, py::array::c_style>;
+
+constexpr int blocked = 1024;
+
+// Above this a float has no digits behind the point; adding it to a smaller one rounds to whole numbers.
+template <class T>
+constexpr T whole_from = std::is_same_v<T, float> ? T(8388608.0) : T(4503599627370496.0);
+
+template <class T>
+bool fractional(T x) {
+    if constexpr (std::is_floating_point_v<T>)
+        return (x < whole_from<T>)&((x + whole_from<T>)-whole_from<T> != x);  // no branch: the loop becomes vectors
+    else
+        return false;
+}
+
+// Integers are compared as doubles: their own type may not hold `largest`.
+template <class T>
+bool outside(T x, double largest) {
+    using Compared = std::conditional_t<std::is_same_v<T, float>, float, double>;
+    const auto value = static_cast<Compared>(x);
+    return !((value >= 0) & (value < static_cast<Compared>(largest)));  // NaN too
+}
+
+// (are all in [0, largest), how many are fractional, the place of the first of these or -1)
+template <class T>
+py::tuple survey_values(const Values<T>& values, double largest) {
+    const T* x = values.data();
+    const std::int64_t n = values.size();
+    bool fine = true;
+    std::int64_t n_fractional = 0, first = -1;
+    {
+        const py::gil_scoped_release release;
+        for (std::int64_t start = 0; start < n && fine; start += blocked) {
+            const int stop = static_cast<int>(n - start < blocked ? n - start : blocked);
+            std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t> bad = 0, part = 0;
+            for (int i = 0; i < stop; ++i) {
+                bad += outside(x[start + i], largest);
+                part += fractional(x[start + i]);
+            }
+            fine = bad == 0;
+            if (part && first < 0)
+                for (first = start; !fractional(x[first]);) ++first;
+            n_fractional += part;
+        }
+    }
+    return py::make_tuple(fine, n_fractional, first);
+}
+
+template <class I>
+void check_rows(const Values<I>& indptr, py::ssize_t n_stored) {
+    const I* ends = indptr.data();
+    bool fine = indptr.ndim() == 1 && indptr.size() > 0 && ends[0] >= 0 && ends[indptr.size() - 1] <= n_stored;
+    for (py::ssize_t row = 1; fine && row < indptr.size(); ++row) fine = ends[row - 1] <= ends[row];
+    if (!fine) throw py::value_error("`indptr` must rise from 0 to at most the number of stored values.");
+}
+
+template <class I, class T>
+py::array_t<double> row_sums(const Values<I>& indptr, const Values<T>& values) {
+    check_rows(indptr, values.size());
+    const py::ssize_t n_rows = indptr.size() - 1;
+    py::array_t<double> sums(n_rows);
+    double* out = sums.mutable_data();
+    const I* ends = indptr.data();
+    const T* x = values.data();
+    const py::gil_scoped_release release;
+    for (py::ssize_t row = 0; row < n_rows; ++row) {
+        double part[4] = {0, 0, 0, 0};
+        I k = ends[row];
+        for (; k + 4 <= ends[row + 1]; k += 4)
+            for (int lane = 0; lane < 4; ++lane) part[lane] += static_cast<double>(x[k + lane]);
+        for (; k < ends[row + 1]; ++k) part[0] += static_cast<double>(x[k]);
+        out[row] = (part[0] + part[1]) + (part[2] + part[3]);
+    }
+    return sums;
+}
+
+// Over the rows that are marked.
+template <class I, class T>
+py::array_t<double> column_sums(const Values<I>& indptr, const Values<I>& indices, const Values<T>& values,
+                                const Values<bool>& rows, py::ssize_t n_columns) {
+    check_rows(indptr, values.size());
+    const bool sizes = indices.size() == values.size() && rows.size() == indptr.size() - 1 && n_columns >= 0;
+    if (!sizes) throw py::value_error("`indices` must be one per stored value, `rows` one per row.");
+    py::array_t<double> sums(n_columns);
+    double* out = sums.mutable_data();
+    const I *ends = indptr.data(), *column = indices.data();
+    const T* x = values.data();
+    const bool* marked = rows.data();
+    const py::ssize_t n_rows = indptr.size() - 1;
+    bool inside = true;
+    {
+        const py::gil_scoped_release release;
+        for (py::ssize_t j = 0; j < n_columns; ++j) out[j] = 0;
+        for (py::ssize_t row = 0; row < n_rows && inside; ++row) {
+            if (!marked[row]) continue;
+            for (I k = ends[row]; k < ends[row + 1]; ++k) {
+                const I j = column[k];
+                inside = j >= 0 && j < n_columns;
+                if (!inside) break;
+                out[j] += static_cast<double>(x[k]);
+            }
+        }
+    }
+    if (!inside) throw py::value_error("`indices` must be columns of the matrix.");
+    return sums;
+}
+
+template <class I, class T>
+void bind_sums(py::module_& m) {
+    m.def("row_sums", &row_sums<I, T>, py::arg("indptr").noconvert(), py::arg("values").noconvert());
+    m.def("column_sums", &column_sums<I, T>, py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+          py::arg("values").noconvert(), py::arg("rows").noconvert(), py::arg("n_columns"));
+}
+
+template <class T>
+void bind_values(py::module_& m) {
+    m.def("survey_values", &survey_values<T>, py::arg("values").noconvert(), py::arg("largest"));
+    bind_sums<std::int32_t, T>(m);
+    bind_sums<std::int64_t, T>(m);
+}
+
+}  // namespace
+
+void bind_counts(py::module_& m) {
+    bind_values<float>(m);
+    bind_values<double>(m);
+    bind_values<std::int32_t>(m);
+    bind_values<std::int64_t>(m);
+}
