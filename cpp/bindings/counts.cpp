@@ -91,7 +91,7 @@ py::array_t<double> row_sums(const Values<I>& indptr, const Values<T>& values) {
 // Over the rows that are marked.
 template <class I, class T>
 py::array_t<double> column_sums(const Values<I>& indptr, const Values<I>& indices, const Values<T>& values,
-                                const Values<bool>& rows, py::ssize_t n_columns) {
+                                const Values<std::uint8_t>& rows, py::ssize_t n_columns) {
     check_rows(indptr, values.size());
     const bool sizes = indices.size() == values.size() && rows.size() == indptr.size() - 1 && n_columns >= 0;
     if (!sizes) throw py::value_error("`indices` must be one per stored value, `rows` one per row.");
@@ -99,7 +99,7 @@ py::array_t<double> column_sums(const Values<I>& indptr, const Values<I>& indice
     double* out = sums.mutable_data();
     const I *ends = indptr.data(), *column = indices.data();
     const T* x = values.data();
-    const bool* marked = rows.data();
+    const std::uint8_t* marked = rows.data();
     const py::ssize_t n_rows = indptr.size() - 1;
     bool inside = true;
     {

@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["FactorEngine", "fit_genes", "kernels", "spin"]
+__all__: list[str] = ["FactorEngine", "column_sums", "fit_genes", "kernels", "row_sums", "spin", "survey_values"]
 
 class FactorEngine:
     """
@@ -98,6 +98,70 @@ class FactorEngine:
     @property
     def n_states(self) -> int: ...
 
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    values: numpy.typing.NDArray[numpy.float32],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    values: numpy.typing.NDArray[numpy.float32],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    values: numpy.typing.NDArray[numpy.float64],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    values: numpy.typing.NDArray[numpy.float64],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    values: numpy.typing.NDArray[numpy.int32],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    values: numpy.typing.NDArray[numpy.int32],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    values: numpy.typing.NDArray[numpy.int64],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def column_sums(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    values: numpy.typing.NDArray[numpy.int64],
+    rows: numpy.typing.NDArray[numpy.uint8],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
 def fit_genes(
     *,
     indptr: numpy.ndarray,
@@ -125,9 +189,58 @@ def fit_genes(
     Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.
     """
 
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int32], values: numpy.typing.NDArray[numpy.float32]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int64], values: numpy.typing.NDArray[numpy.float32]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int32], values: numpy.typing.NDArray[numpy.float64]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int64], values: numpy.typing.NDArray[numpy.float64]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int32], values: numpy.typing.NDArray[numpy.int32]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int64], values: numpy.typing.NDArray[numpy.int32]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int32], values: numpy.typing.NDArray[numpy.int64]
+) -> numpy.typing.NDArray[numpy.float64]: ...
+@typing.overload
+def row_sums(
+    indptr: numpy.typing.NDArray[numpy.int64], values: numpy.typing.NDArray[numpy.int64]
+) -> numpy.typing.NDArray[numpy.float64]: ...
 def spin(seconds: typing.SupportsFloat | typing.SupportsIndex) -> None:
     """
     Wait in compiled threads until the time is over or Ctrl-C is pressed.
     """
+
+@typing.overload
+def survey_values(
+    values: numpy.typing.NDArray[numpy.float32], largest: typing.SupportsFloat | typing.SupportsIndex
+) -> tuple: ...
+@typing.overload
+def survey_values(
+    values: numpy.typing.NDArray[numpy.float64], largest: typing.SupportsFloat | typing.SupportsIndex
+) -> tuple: ...
+@typing.overload
+def survey_values(
+    values: numpy.typing.NDArray[numpy.int32], largest: typing.SupportsFloat | typing.SupportsIndex
+) -> tuple: ...
+@typing.overload
+def survey_values(
+    values: numpy.typing.NDArray[numpy.int64], largest: typing.SupportsFloat | typing.SupportsIndex
+) -> tuple: ...
 
 kernels: tuple

@@ -82,8 +82,8 @@ def test_broken_matrices_are_refused():
     """The compiled code reads no memory that is not the matrix's."""
     indptr, values = np.array([0, 2], dtype="i4"), np.ones(2)
     with pytest.raises(ValueError, match="`indices` must be columns of the matrix"):
-        _core.column_sums(indptr, np.array([0, 9], dtype="i4"), values, np.ones(1, dtype=bool), 3)
+        _core.column_sums(indptr, np.array([0, 9], dtype="i4"), values, np.ones(1, dtype=np.uint8), 3)
     with pytest.raises(ValueError, match="`indices` must be one per stored value"):
-        _core.column_sums(indptr, np.array([0], dtype="i4"), values, np.ones(1, dtype=bool), 3)
+        _core.column_sums(indptr, np.array([0], dtype="i4"), values, np.ones(1, dtype=np.uint8), 3)
     with pytest.raises(ValueError, match="`indptr` must rise"):
         _core.row_sums(np.array([0, 5], dtype="i4"), values)

@@ -33,10 +33,9 @@ def column_sums(matrix: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     """Sum of each column over the rows marked in `rows`, ``(n_columns,)`` float64: no copy of the matrix."""
     from isthmus import _core
 
-    marked, values = np.ascontiguousarray(rows, dtype=bool), _native(matrix.data)
-    return _core.column_sums(
-        _index(matrix, matrix.indptr), _index(matrix, matrix.indices), values, marked, matrix.shape[1]
-    )
+    indptr, indices = _index(matrix, matrix.indptr), _index(matrix, matrix.indices)
+    marked = np.ascontiguousarray(rows, dtype=bool).view(np.uint8)
+    return _core.column_sums(indptr, indices, _native(matrix.data), marked, matrix.shape[1])
 
 
 def _native(values: np.ndarray) -> np.ndarray:

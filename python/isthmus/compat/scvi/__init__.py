@@ -9,7 +9,10 @@ same network, trained in a fraction of the time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isthmus.compat.scvi.model import SCAR
 
 __all__ = ["SCAR"]
 
