@@ -350,7 +350,14 @@ def _match_cells(
             f"{', '.join(str(i + 1) for i in np.flatnonzero(missing)[:3])}). Name those cells."
         )
         raise InputError(msg)
-    return cell_data, np.array([str(name) for name in names], dtype=object), not _counted(names)
+    return cell_data, _texts(names), not _counted(names)
+
+
+def _texts(names: Any) -> np.ndarray:
+    """Names as text, in an array of our own."""
+    own = np.array(names, dtype=object)
+    is_text = pd.api.types.infer_dtype(own, skipna=False) == "string"
+    return own if is_text else np.array([str(name) for name in own], dtype=object)
 
 
 def match_rows(labels: pd.Index, cells: Any, *, argument: str) -> np.ndarray | slice:
