@@ -78,12 +78,10 @@ py::array_t<double> row_sums(const Values<I>& indptr, const Values<T>& values) {
     const T* x = values.data();
     const py::gil_scoped_release release;
     for (py::ssize_t row = 0; row < n_rows; ++row) {
-        double part[4] = {0, 0, 0, 0};
-        I k = ends[row];
-        for (; k + 4 <= ends[row + 1]; k += 4)
-            for (int lane = 0; lane < 4; ++lane) part[lane] += static_cast<double>(x[k + lane]);
-        for (; k < ends[row + 1]; ++k) part[0] += static_cast<double>(x[k]);
-        out[row] = (part[0] + part[1]) + (part[2] + part[3]);
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (I k = ends[row]; k < ends[row + 1]; ++k) sum += static_cast<double>(x[k]);
+        out[row] = sum;
     }
     return sums;
 }
