@@ -288,6 +288,8 @@ def test_sensitivity_fits_as_the_fit_was_made():
 MISTAKES = {
     "method": ({"method": "soup"}, r"`method` must be 'em' or 'scar'; got 'soup'"),
     "network": ({"n_hidden": 3}, r"`n_hidden` is no argument of remove_ambient with method=\"em\""),
+    "sparsity": ({"sparsity": 0.5}, r"`sparsity` is no argument of remove_ambient with method=\"em\""),
+    "early stopping": ({"early_stopping": False}, r"`early_stopping` is no argument of remove_ambient"),
     "both": ({"profile": np.ones(900)}, r"`droplets` and `profile` must not both be given"),
     "n_clusters": ({"n_clusters": 0}, r"`n_clusters` must be 'auto' or a whole number of at least 1; got 0"),
     "clusters and labels": (

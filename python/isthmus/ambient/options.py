@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _NETWORK_ONLY = "n_hidden, n_latent, n_layers, dropout_rate, latent_distribution, scale_activation, trainer"
 
 
+# What the arguments that only the network has are by default.
+_OF_THE_NETWORK: dict[str, Any] = {"likelihood": "binomial", "sparsity": 0.9, "early_stopping": True, "accelerator": "auto"}
+
+
+def changed_for_the_network(**given: Any) -> dict[str, Any]:
+    """Those of the network's own arguments that were given something else than their default."""
+    return {name: value for name, value in given.items() if not np.array_equal(value, _OF_THE_NETWORK[name])}
+
+
 def check_method(method: str, network_options: Mapping[str, Any]) -> None:
     """`method` names a method that is there; options of the network go with the network alone."""
     if method not in ("em", "scar"):

@@ -179,8 +179,11 @@ def remove_ambient(
     >>> bool((fit.denoised - cells.X).max() <= 0)
     True
     """
-    options.check_method(method, network_options)
     options.check_choices(n_clusters, fpr, likelihood, max_epochs, seed)
+    changed = options.changed_for_the_network(
+        likelihood=likelihood, sparsity=sparsity, early_stopping=early_stopping, accelerator=accelerator
+    )
+    options.check_method(method, changed | network_options)
     training = None
     if method == "scar":
         from isthmus.ambient.scar.remove import read_training, remove_with_network
