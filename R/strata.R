@@ -152,7 +152,7 @@ as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FAL
 #' @method coef isthmus_glm_strata
 #' @export
 coef.isthmus_glm_strata <- function(object, model = "mean", ...) {
-  lapply(stats::setNames(nm = names(object)), function(level) coef(object[[level]], model = model))
+  lapply(stats::setNames(nm = names(object)), function(level) stats::coef(object[[level]], model = model))
 }
 
 #' @rdname isthmus_glm-methods

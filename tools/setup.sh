@@ -14,7 +14,8 @@ case $level in demo|deep|test|bench) ;; *) sed -n 2,9p "$0" >&2; exit 2;; esac
 
 apt_demo="g++ cmake ninja-build python3-dev python3-venv fonts-dejavu-core
   r-base-core r-bioc-singlecellexperiment r-cran-ggplot2 r-cran-reticulate r-cran-rlang"
-apt_test="clang-format doctest-dev pandoc qpdf
+# r-base-dev: rpy2's extension is linked with R's own libraries, and without their headers pip builds it without the extension.
+apt_test="clang-format doctest-dev pandoc qpdf r-base-dev
   r-bioc-bioccheck r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-bioc-scuttle r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
 apt_bench="r-bioc-dropletutils r-bioc-glmgampoi"
 extras_demo=plot
@@ -89,6 +90,14 @@ constraints() { echo "inst/constraints/$(Rscript --vanilla -e 'source("R/constra
 # --use-pep517: scvi-tools needs docrep, which has no pyproject.toml, and Debian's pip warns about the old way.
 pip_install() { .venv/bin/pip install -q --disable-pip-version-check --use-pep517 "$@" 2>&1 | { grep -v 'is ignored: it is neither a file nor a directory' || true; }; }
 
+# rpy2 installs without its extension where it could not be built (and pip keeps that wheel): build it again and say why.
+build_rpy2() {
+  .venv/bin/python -c 'import _rinterface_cffi_api' 2>/dev/null && return 0
+  pip_install -c "$1" --no-cache-dir --force-reinstall --no-deps rpy2-rinterface
+  .venv/bin/python -c 'import _rinterface_cffi_api' || stop "rpy2 could not be built against this R. On Debian it needs the package r-base-dev;" \
+    "elsewhere R with its headers (R CMD config --ldflags names the libraries). Then run this command again."
+}
+
 install_engine() {
   local want pins extras stamp=engine-$level done_by other
   case $level in
@@ -109,6 +118,7 @@ install_engine() {
   case $extras in *deep*) pip_install -c "$pins" torch;; esac
   pip_install -c "$pins" --no-build-isolation -e ".[$extras]"
   .venv/bin/python -c 'import isthmus._core'
+  [ "$level" = demo ] || [ "$level" = deep ] || build_rpy2 "$pins"
   mark_done $stamp "$want"
 }
 

@@ -20,7 +20,12 @@ _NETWORK_ONLY = "n_hidden, n_latent, n_layers, dropout_rate, latent_distribution
 
 
 # What the arguments that only the network has are by default.
-_OF_THE_NETWORK: dict[str, Any] = {"likelihood": "binomial", "sparsity": 0.9, "early_stopping": True, "accelerator": "auto"}
+_OF_THE_NETWORK: dict[str, Any] = {
+    "likelihood": "binomial",
+    "sparsity": 0.9,
+    "early_stopping": True,
+    "accelerator": "auto",
+}
 
 
 def changed_for_the_network(**given: Any) -> dict[str, Any]:
