@@ -97,20 +97,28 @@ def estimate(
     b0 = start.starting_values(dispersion_init, job.z, n_genes, "dispersion_init")
     if drawn:
         _check_one_dispersion(job.z)
-    parts, means, separations = [], [], []
+    parts, means, separations, shown = [], [], [], []
     for chunk in gene_chunks(job, chunk_genes):
         starts = _own_start(a0, chunk), _own_start(b0, chunk)
         fits = _fit(chunk.job, settings, *starts, n_threads, partial(_report, bar, chunk.first))
         parts.append(fits)
         means.append(mean_counts(chunk.job.counts.matrix, job.size_factors))
-        if not drawn:
+        if drawn:
+            shown.append(_shows_dispersion(chunk.job, fits))
+        else:
             separations += _separations(chunk, fits)
     fits, all_means = kernel.join(parts), np.concatenate(means)
     if drawn:
-        fits, separations = _towards_trend(job, fits, all_means, settings, chunk_genes, n_threads)
+        shows = np.concatenate(shown)
+        fits, separations = _towards_trend(job, fits, all_means, shows, settings, chunk_genes, n_threads)
     n_nodes = int(fits.n_nodes.max(initial=0))
     settings["path"] = f"{n_nodes} nodes a stratum" if n_nodes else "cells"
     return Estimates(fits, all_means, separations)
+
+
+def _shows_dispersion(job: Job, fits: GeneFits) -> np.ndarray:
+    own: dict[str, Any] = {"gene_offset": job.gene_offset, "weights": job.weights}
+    return start.shows_dispersion(job.counts.matrix, job.x, job.predictor_offset, fits.mean_coef, **own)
 
 
 def _own_start(values: np.ndarray | str, chunk: Chunk) -> np.ndarray | str:
@@ -178,12 +186,13 @@ def _towards_trend(
     job: Job,
     own: GeneFits,
     means: np.ndarray,
+    shows: np.ndarray,
     settings: dict[str, Any],
     chunk_genes: int | None,
     n_threads: int,
 ) -> tuple[GeneFits, list[Separation]]:
-    """Draw adjusted dispersions towards their trend. Adds the trend to the settings."""
-    trend = fit_trend(own.mean_alpha, means, job.df_resid)
+    """Draw adjusted dispersions towards their trend, made by the genes that show one. Adds it to the settings."""
+    trend = fit_trend(np.where(shows, own.mean_alpha, np.nan), means, job.df_resid)
     settings["trend"] = asdict(trend)
     scale, zeta = job.z[0, 0], job.zeta_offset[0]
     parts, separations = [], []
@@ -193,7 +202,7 @@ def _towards_trend(
         center = np.log(trend.at(np.where(own_means > 0, own_means, 1.0)) / np.exp(zeta)) / scale
         prior = Prior(center, trend.prior_variance / scale**2)
         drawn = adjusted_profile(*_evidence(chunk.job), before, own_means, settings, prior=prior, n_threads=n_threads)
-        outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means))
+        outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means) & shows[here])
         fits = put(drawn, outlying, take(before, outlying))
         parts.append(fits)
         separations += _separations(chunk, fits)
