@@ -1,7 +1,8 @@
 r"""Quasi-likelihood F tests (Lund, Nettleton, McCarthy & Smyth 2012, Stat. Appl. Genet. Mol. Biol. 11:8).
 
 1. A trend of the negative-binomial dispersion with the mean. Never the gene-wise dispersion: its uncertainty would be
-   lost, and the quasi dispersion could not make up for it.
+   lost, and the quasi dispersion could not make up for it. All genes make the trend, those without dispersion too:
+   left out, as for ``dispersion="trend"``, tests of few counts reject far too rarely.
 2. The mean is refitted at the trend.
 3. The quasi dispersion: the residual deviance, each unit deviance as a scaled chi-square (`unit_deviance`), over its
    degrees of freedom.
@@ -21,7 +22,7 @@ from isthmus.glm import information as info
 from isthmus.glm import kernel, refit
 from isthmus.glm.adjusted_profile import adjusted_profile
 from isthmus.glm.squeeze import squeeze
-from isthmus.glm.trend import Trend, fit_trend, has_trend
+from isthmus.glm.trend import fit_trend, has_trend
 from isthmus.glm.unit_deviance import scaled_chi_square, unit_deviance
 
 if TYPE_CHECKING:
@@ -128,13 +129,10 @@ def _trended(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n
     if not model.has_dispersion:
         return np.empty((0, len(genes)))
     means = fit.mean[genes]
-    if "trend" in fit.settings:
-        trend = Trend(**fit.settings["trend"])
-    else:
-        own = _gene_wise(fit, model, evidence, genes, n_threads)
-        if not has_trend(own):
-            return np.full((1, len(genes)), np.nan)
-        trend = fit_trend(own, means, fit.df_resid)
+    own = _gene_wise(fit, model, evidence, genes, n_threads)
+    if not has_trend(own):
+        return np.full((1, len(genes)), np.nan)
+    trend = fit_trend(own, means, fit.df_resid)
     return np.asarray((np.log(trend.at(means)) - model.zeta_offset[0]) / model.z[0, 0])[None, :]
 
 

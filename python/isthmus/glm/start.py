@@ -16,6 +16,7 @@ WORDS = ("auto", "standard", "closed_form", "zero")
 _MOST_GROUPS = 500  # batchglm's bound for closed forms
 _LEAST, _MOST = 1e-8, 1e4  # alpha of a moment estimate that is to be fitted
 _FARTHEST = {"init": 15.0, "dispersion_init": 10.0}  # starts from 20 and from 15 on were seen to get stuck
+_MANY = 100  # residual degrees of freedom; below it moments and likelihood may disagree on whether alpha is 0
 _CHUNK = 64  # genes whose means are held for all cells at once
 
 
@@ -160,9 +161,12 @@ def shows_dispersion(
     Of counts over size factors, both :math:`\sum ((y - \mu)^2 - \mu) / \mu^2` around the fitted means, which are taken
     to be one count at least (or the gene's mean, if that is less), and the variance over what Poisson counts would have
     are above 0. DESeq2 starts at the smaller of the two and does not get away from 0: such genes have no part in its
-    trend, which without this rule is up to 15 % off (3 + 3 samples).
+    trend, which without this rule is up to 15 % off (3 + 3 samples). From 100 residual degrees of freedom on the
+    estimates themselves say it well enough, and all genes take part.
     """
     out = np.zeros(counts.shape[1], dtype=bool)
+    if len(x) - x.shape[1] >= _MANY:
+        return ~out
     columns = counts.tocsc()
     for first in range(0, len(out), _CHUNK):
         chunk = slice(first, min(first + _CHUNK, len(out)))
