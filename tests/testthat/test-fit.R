@@ -228,7 +228,7 @@ test_that("an offset per gene and cell is asked for again", {
   expect_equal(residual, small_counts() - predict(fit, offset = offset))
 })
 
-test_that("genes that cannot be fitted keep their row, and R says nothing", {
+test_that("genes that cannot be fitted keep their row, and R says only what a test needs", {
   skip_if_no_engine()
   counts <- small_counts()
   counts[1, ] <- 0
@@ -237,7 +237,9 @@ test_that("genes that cannot be fitted keep their row, and R says nothing", {
   counts[4, -7] <- 0
   counts[4, 7] <- 1
   expect_silent(fit <- fit_quietly(counts, model.matrix(~condition, small_cells()), size_factors = rep(1, 40)))
-  expect_silent(test <- test_glm(fit, "conditionB"))
+  said <- capture_messages(expect_warning(test <- test_glm(fit, "conditionB"), NA))
+  expect_length(said, 1L)
+  expect_match(said, "^`data`: 'g2', 'g4' are separated in 'conditionB'; a p-value there is a likelihood ratio's")
   expect_identical(test$gene, rownames(counts))
   expect_identical(test$status[1:3], c("all_zero", "separated", "poisson_limit"))
   expect_true(all(is.na(test[1, c("estimate", "se", "stat", "pval", "padj")])))

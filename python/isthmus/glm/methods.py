@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.wording import some
 from isthmus.glm import refit, wald
 from isthmus.glm.firth import firth_estimates
 from isthmus.glm.lrt import LikelihoodRatio, likelihood_ratio
@@ -16,6 +17,7 @@ from isthmus.glm.score import score_at_null, standardised_score
 from isthmus.glm.separation import loads
 from isthmus.glm.source import Evidence, need_evidence
 from isthmus.glm.wald import Reference
+from isthmus.messages import tell
 
 if TYPE_CHECKING:
     from isthmus.glm.hypothesis import Hypothesis
@@ -208,7 +210,14 @@ def _test_separated(
     """An infinite estimate has no standard error, but the likelihood has a supremum that can be compared."""
     genes = np.flatnonzero((status == "separated") & ~_flat(fit, tested))
     held = tested.model == "dispersion" and refit.dispersion_is_fixed(fit)
-    if evidence is None or not genes.size or asked.threshold > 0 or held:
+    if not genes.size or asked.threshold > 0 or held:
+        return
+    if evidence is None:
+        tell(
+            f"`data`: {some(list(fit.gene_names[genes]))} {'is' if genes.size == 1 else 'are'} separated in "
+            f"'{tested.label}'; a p-value there is a likelihood ratio's, for which counts are needed. Pass what "
+            "fit_glm() was given."
+        )
         return
     found = likelihood_ratio(fit, tested, evidence, genes, n_threads=asked.n_threads)
     _set_ratio(values, genes, found, tested, asked.alternative)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from isthmus.data.wording import cells_where, did_you_mean, some
 from isthmus.errors import InputError
 from isthmus.glm.source import Source
 from isthmus.messages import collected, tell
+from isthmus.results import read_meta, read_text
 
 if TYPE_CHECKING:
     from isthmus.glm.result import GlmFit
+    from isthmus.results import State
 
 _TABLES = (schema.FLAGGED, schema.GLM_COEFFICIENTS, schema.GLM_GENES, schema.SHRUNKEN)
 _PER_CELL = ("design", "dispersion_design", "size_factors", "offset", "weights")
@@ -38,6 +41,8 @@ class GlmFits(Mapping[str, "GlmFit"]):
         Level -> positions of its cells in the data.
     cell_names
         All cells of the data.
+    settings
+        What a caller wants kept with the fits.
     """
 
     by: str
@@ -45,6 +50,7 @@ class GlmFits(Mapping[str, "GlmFit"]):
     cells: dict[str, np.ndarray]
     cell_names: np.ndarray
     source: Source = field(default_factory=Source, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, level: str) -> GlmFit:
         if level not in self.fits:
@@ -74,6 +80,33 @@ class GlmFits(Mapping[str, "GlmFit"]):
             part.insert(0, self.by, np.full(len(part), level, dtype=object))
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+    def state(self) -> State:
+        """The states of all fits in one flat dict, each name after the number of its level."""
+        state: State = {"cell_names": self.cell_names}
+        metas = []
+        for number, (level, fit) in enumerate(self.fits.items()):
+            own = fit.state()
+            metas.append(own.pop("meta"))
+            state |= {f"{number}_{name}": value for name, value in own.items()}
+            state[f"{number}_of_all"] = self.cells[level]
+        meta = {"by": self.by, "levels": list(self.fits), "metas": metas, "settings": self.settings}
+        return state | {"meta": json.dumps(meta)}
+
+    @classmethod
+    def from_state(cls, state: State) -> GlmFits:
+        """The fits of a state."""
+        from isthmus.glm.result import GlmFit
+
+        meta = read_meta(state)
+        fits, cells = {}, {}
+        for number, (level, own_meta) in enumerate(zip(meta["levels"], meta["metas"], strict=True)):
+            prefix = f"{number}_"
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            cells[level] = np.asarray(own.pop("of_all")).reshape(-1).astype(np.int64)
+            fits[level] = GlmFit.from_state(own | {"meta": own_meta})
+        names = np.array(read_text(state["cell_names"]), dtype=object)
+        return cls(meta["by"], fits, cells, names, settings=meta["settings"])
 
     def summary(self) -> str:
         """A few lines of text: the levels and how many genes ended how."""
