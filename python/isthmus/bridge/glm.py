@@ -97,7 +97,7 @@ def fit_glm(
     **options: Any,
 ) -> dict[str, Any]:
     """Fit, and return the engine's fit beside its plain state. `formula_offset`: R's offset() terms, per cell."""
-    read = counts_of_r(counts, cell_data, gene_names, layer)
+    read = counts_of_r(counts, cell_data, gene_names, layer, keep_stored=True)
     _check_types(read.cell_data, as_strings(as_numeric), as_strings(as_categorical))
     fit = isthmus.fit_glm(
         read,
@@ -220,7 +220,7 @@ def test_glm(
 
 def _counts_again(fit: GlmFit, wire: Any, cell_data: Wire | None, layer: str | None, *, remembered: bool) -> Any:
     try:
-        return same_counts(fit, counts_of_r(wire, cell_data, None, layer), None)
+        return same_counts(fit, counts_of_r(wire, cell_data, None, layer, keep_stored=True), None)
     except InputError:
         if remembered:
             return None

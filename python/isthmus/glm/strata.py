@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from isthmus import schema
-from isthmus.data.counts import Counts, cell_order, read_counts
+from isthmus.data.counts import Counts, cell_order, open_counts
+from isthmus.data.stored import StoredMatrix
+from isthmus.data.stored_cells import some_cells
 from isthmus.data.wording import cells_where, did_you_mean, some
 from isthmus.errors import InputError
 from isthmus.glm.source import Source
@@ -183,7 +185,8 @@ test_by.__test__ = False  # type: ignore[attr-defined]  # pytest collects what i
 def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     """The counts of all cells: those handed in, or those of the fits where they are still around and of use."""
     if options["data"] is not None:
-        counts = read_counts(options["data"], layer=options["layer"])
+        data = options["data"]
+        counts = data if isinstance(data, Counts) else open_counts(data, layer=options["layer"])
         if counts.n_cells != len(fits.cell_names):
             msg = f"`data` must be the counts of the fits, {len(fits.cell_names)} cells; got {counts.n_cells}."
             raise InputError(msg)
@@ -194,7 +197,7 @@ def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     needed = options["method"] != "wald" or options["replicate"] is not None
     needed = needed or (not asks and any(fit.separations for fit in fits.fits.values()))
     try:
-        return fits.source.read() if needed else None
+        return fits.source.read(keep_stored=True) if needed else None
     except InputError:
         return None
 
@@ -207,11 +210,14 @@ def cells_of(counts: Counts, cells: np.ndarray) -> Counts:
         for name in table.columns:
             if isinstance(table[name].dtype, pd.CategoricalDtype):
                 table[name] = table[name].cat.remove_unused_categories()
-    stored = counts.stored_size_factors
+    stored, names = counts.stored_size_factors, counts.cell_names[cells]
+    matrix: Any = some_cells(counts.matrix, cells)
+    if isinstance(matrix, StoredMatrix):
+        matrix.check(names, counts.gene_names)
     return replace(
         counts,
-        matrix=counts.matrix[cells],
-        cell_names=counts.cell_names[cells],
+        matrix=matrix,
+        cell_names=names,
         cell_data=table,
         stored_size_factors=None if stored is None else np.asarray(stored)[cells],
     )
