@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LEAST_GENES = 50
 _PLENTY = 200  # residual degrees of freedom at which maximum-likelihood dispersions need no adjustment
-_AT_ONCE = 4_000_000  # cells x genes held as dense numbers
+_AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from isthmus.glm.refit import Model
     from isthmus.glm.source import Evidence
 
-_AT_ONCE = 2_000_000  # cells x genes held as dense numbers
+_AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 _NONE_LEFT = 1e-8  # of a direction that a cluster determines alone, nothing is left
 
 
