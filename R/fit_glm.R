@@ -41,14 +41,19 @@
 #'   inflation), or the name of a column. Parameters whose cells all have weight 0
 #'   in a gene have no estimate there (status `"separated"`). The means of the
 #'   tables, size factors and residuals do not use them.
-#' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
+#' @param noise_model `"nb"` (also `"negative_binomial"`), `"poisson"`, or `"normal"`
+#'   (also `"norm"`) for values that are no counts, such as logarithms: mu = size
+#'   factor * (X a) + offset without a logarithm, and a variance exp(Z b) in the place
+#'   of alpha. Its `"auto"` size factors are 1, `log2fc` is `NA`, and its tests are
+#'   `"wald"`, `"lrt"` and `"score"`.
 #' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
 #'   the mean, as DESeq2 does, for one dispersion a gene; the means are refitted at
 #'   each dispersion, which DESeq2 does with
-#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`.
+#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`; genes
+#'   whose moments show no dispersion take no part in the trend, as there.
 #' @param by One fit a level: the name of a column, or one label per cell. Each level
 #'   is fitted as if there were no other cells, size factors included; tables and
 #'   tests gain the column.

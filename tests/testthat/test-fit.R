@@ -278,3 +278,28 @@ test_that("weights make a cell count for several, by the names of cells and gene
   cells$w[1] <- NA
   expect_input_error(fit_glm(small_sce(cells = cells), ~condition, weights = "w"), "`weights`")
 })
+
+test_that("the normal model is that of lm()", {
+  skip_if_no_engine()
+  set.seed(1)
+  cells <- small_cells()
+  names <- list(paste0("g", 1:5), rownames(cells))
+  values <- matrix(rnorm(5 * 40, mean = rep(cells$age, each = 5)), 5, dimnames = names)
+  for (name in c("normal", "norm")) {
+    fit <- suppressMessages(fit_glm(values, ~ condition + age, cell_data = cells, noise_model = name))
+    expect_output(print(fit), "Normal linear model of 5 genes in 40 cells")
+    ratio <- test_glm(fit, "age", method = "lrt", data = values)
+    for (gene in 1:5) {
+      full <- lm(values[gene, ] ~ condition + age, cells)
+      null <- lm(values[gene, ] ~ condition, cells)
+      expect_equal(coef(fit)[gene, ], coef(full), tolerance = 1e-8)
+      expect_equal(unname(logLik(fit)[gene]), as.numeric(logLik(full)), tolerance = 1e-8)
+      expect_equal(ratio$stat[gene], 2 * as.numeric(logLik(full) - logLik(null)), tolerance = 1e-6)
+      expect_equal(unname(predict(fit)[gene, ]), unname(fitted(full)), tolerance = 1e-8)
+      expect_equal(unname(residuals(fit, values, "response")[gene, ]), unname(resid(full)), tolerance = 1e-8)
+    }
+  }
+  expect_true(all(is.na(ratio$log2fc)))
+  expect_input_error(test_glm(fit, "age", method = "qlf"), "`fit` must be of counts for method=\"qlf\"")
+  expect_input_error(fit_glm(values, noise_model = "beta"), "'nb', 'poisson' or 'normal'; got 'beta'")
+})

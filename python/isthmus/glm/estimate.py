@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.data.wording import plural
 from isthmus.errors import InputError
-from isthmus.glm import kernel, start
+from isthmus.glm import kernel, normal, start
 from isthmus.glm.adjusted_profile import Prior, adjusted_profile
 from isthmus.glm.chunks import gene_chunks
 from isthmus.glm.refit import Model, put, take
@@ -44,11 +44,13 @@ class Job:
     gene_offset: np.ndarray | None
     weights: np.ndarray | None = None  # (n_cells, n_genes)
     cell_weights: np.ndarray | None = None  # (n_cells,) where they are those of all genes
+    normal: bool = False  # the mean is linear: size factors multiply the design
 
     @property
     def x(self) -> np.ndarray:
         """Free mean design."""
-        return self.mean[0].matrix @ self.mean[1].free
+        x = self.mean[0].matrix @ self.mean[1].free
+        return self.size_factors[:, None] * x if self.normal else x
 
     @property
     def z(self) -> np.ndarray:
@@ -57,8 +59,11 @@ class Job:
 
     @property
     def predictor_offset(self) -> np.ndarray:
-        """The part of log mu without a parameter, shared by all genes."""
-        return np.log(self.size_factors) + self.offset + self.mean[0].matrix @ self.mean[1].particular
+        """The part of the predictor without a parameter, shared by all genes."""
+        particular = self.mean[0].matrix @ self.mean[1].particular
+        if self.normal:
+            return self.offset + self.size_factors * particular
+        return np.log(self.size_factors) + self.offset + particular
 
     @property
     def df_resid(self) -> int:
@@ -136,8 +141,20 @@ def _fit(
     """The fits of one chunk; with "trend", those from which it is made."""
     matrix = job.counts.matrix
     x, z, offset, zeta_offset = job.x, job.z, job.predictor_offset, job.zeta_offset
-    a0 = start.mean_start(init, matrix, x, offset)
     options = {"max_iter": settings["max_iter"], "tol": settings["tol"], "n_threads": n_threads}
+    if job.normal:
+        return normal.fit_genes(
+            matrix,
+            x,
+            z,
+            offset,
+            dispersion_offset=zeta_offset,
+            gene_offset=job.gene_offset,
+            weights=job.weights,
+            start_dispersion=dispersion_init if isinstance(dispersion_init, np.ndarray) else None,
+            **options,
+        )
+    a0 = start.mean_start(init, matrix, x, offset)
     if settings["dispersion"] == "moments":
         return _fit_moments(job, x, z, offset, zeta_offset, a0, options)
     fits = kernel.fit_genes(
@@ -163,6 +180,8 @@ def _fit(
 
 def _separations(chunk: Chunk, fits: GeneFits) -> list[Separation]:
     job, matrix = chunk.job, chunk.job.counts.matrix
+    if job.normal:  # a linear mean has its least squares, whatever the values
+        return []
     raw_means = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
     found = find_separation(matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, raw_means, job.weights)
     return [replace(s, gene=s.gene + chunk.first) for s in found]

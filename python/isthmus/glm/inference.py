@@ -15,6 +15,7 @@ from isthmus.glm.level_contrasts import levels_against_rest, pairs_of_levels
 from isthmus.glm.methods import Answer, Asked, answers
 from isthmus.glm.multiplicity import benjamini_hochberg
 from isthmus.glm.nested_terms import warn_nested
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.qlf import check_quasi
 from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
@@ -156,7 +157,10 @@ def test_glm(
     for tested in hypotheses:
         _check_single(asked, tested)
     if method == "qlf":
+        refuse_normal(fit, 'method="qlf"')
         check_quasi(fit, hypotheses[0])
+    if asked.threshold > 0:
+        refuse_normal(fit, "`lfc_threshold`")
     _check_likelihood(fit, asked, hypotheses[0])
     _check_reference(fit, asked)
     if replicate is None:
@@ -299,7 +303,7 @@ def _table(fit: GlmFit, tested: Hypothesis, found: Answer) -> pd.DataFrame:
         "method": found.method,
         "mean": fit.mean,
         "estimate": values["estimate"],
-        "log2fc": values["estimate"] / _LN2,
+        "log2fc": values["estimate"] / (np.nan if fit.settings["noise_model"] == "normal" else _LN2),
         "se": values["se"],
         "ci_low": values["ci_low"],
         "ci_high": values["ci_high"],

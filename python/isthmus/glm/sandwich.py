@@ -79,9 +79,12 @@ def cluster_sums(
         eta = x @ np.nan_to_num(mean_coef[:, part]) + model.offset[:, None]
         if evidence.gene_offset is not None:
             eta += evidence.gene_offset[:, genes[part]]
-        mu = np.exp(np.clip(eta, -700, 50))
         alpha = _alpha(model, dispersion_coef[:, part])
-        weight, residual = mu / (1 + alpha * mu), (y - mu) / (1 + alpha * mu)
+        if model.normal:
+            weight, residual = 1 / alpha, (y - eta) / alpha
+        else:
+            mu = np.exp(np.clip(eta, -700, 50))
+            weight, residual = mu / (1 + alpha * mu), (y - mu) / (1 + alpha * mu)
         for j in range(f):
             score[part, :, j] = (indicator @ (residual * x[:, [j]])).T
             for k in range(j + 1):

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from isthmus import schema
-from isthmus.data.counts import Counts, cell_order, open_counts
+from isthmus.data.counts import Counts, cell_order
 from isthmus.data.stored import StoredMatrix
 from isthmus.data.stored_cells import some_cells
 from isthmus.data.wording import cells_where, did_you_mean, some
 from isthmus.errors import InputError
-from isthmus.glm.source import Source
+from isthmus.glm.source import Source, reader
 from isthmus.messages import collected, tell
 from isthmus.results import read_meta, read_text
 
@@ -186,7 +186,7 @@ def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     """The counts of all cells: those handed in, or those of the fits where they are still around and of use."""
     if options["data"] is not None:
         data = options["data"]
-        counts = data if isinstance(data, Counts) else open_counts(data, layer=options["layer"])
+        counts = data if isinstance(data, Counts) else _reader_of(fits)(data, layer=options["layer"])
         if counts.n_cells != len(fits.cell_names):
             msg = f"`data` must be the counts of the fits, {len(fits.cell_names)} cells; got {counts.n_cells}."
             raise InputError(msg)
@@ -197,9 +197,13 @@ def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     needed = options["method"] != "wald" or options["replicate"] is not None
     needed = needed or (not asks and any(fit.separations for fit in fits.fits.values()))
     try:
-        return fits.source.read(keep_stored=True) if needed else None
+        return fits.source.read(_reader_of(fits)) if needed else None
     except InputError:
         return None
+
+
+def _reader_of(fits: GlmFits) -> Callable[..., Counts]:
+    return reader(next(iter(fits.fits.values())), keep_stored=True)
 
 
 def cells_of(counts: Counts, cells: np.ndarray) -> Counts:
