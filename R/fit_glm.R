@@ -13,9 +13,11 @@
 #'   memory: 12 bytes a positive count. An AnnData that is backed by a file is never
 #'   read as a whole.
 #' @param design The mean model: a one-sided formula, evaluated by R on the
-#'   columns of the cell data (`ns()`, `relevel()`, `cut()`, `I(x^2)` and every
-#'   other R function work; `offset()` terms are added to `offset`), or a matrix,
-#'   cells x terms.
+#'   columns of the cell data (`relevel()`, `cut()`, `I(x^2)` and every other R
+#'   function work; `offset()` terms are added to `offset`), or a matrix, cells x
+#'   terms. Splines need no library: `ns(x, df = 4)` and `bs(x, df = 4)` are those of
+#'   the package splines, `cr(x, df = 4)` is a natural and `cc(x, df = 4)` a cyclic
+#'   cubic regression spline, with knots at quantiles (or `knots = `, ends included).
 #' @param dispersion_design The model of log alpha, in the same forms. A larger
 #'   alpha means more variable.
 #' @param constraints,dispersion_constraints Linear constraints on the parameters:
