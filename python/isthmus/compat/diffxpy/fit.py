@@ -63,7 +63,7 @@ def model(
         None; an array (rows in which the parameters marked 1 or -1 sum to zero, or all x free parameters);
         ``{"batch": "condition"}``; strings such as ``"b1 + b2 = 0"``.
     noise_model
-        "nb" or "negative_binomial", "poisson"; "norm" where `fit_glm` has it.
+        "nb" or "negative_binomial", "poisson"; "norm" (also "normal"), whose scale is the standard deviation.
     size_factors
         Linear, positive: one per cell, or a column's name. None = 1.
     batch_size
