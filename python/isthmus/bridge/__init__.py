@@ -76,6 +76,7 @@ from isthmus.bridge.interaction import (
     predict_interactions,
     recovery,
     simulate_interactions,
+    stable_size_factors,
     transfer,
 )
 from isthmus.bridge.scar import ask_scar
@@ -133,6 +134,7 @@ __all__ = [
     "simulate_interactions",
     "simulate_panel",
     "spin",
+    "stable_size_factors",
     "summary",
     "table",
     "take_apart",
