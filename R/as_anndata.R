@@ -68,7 +68,7 @@ as_sce <- function(adata, on_loss = "warn") {
     abort_input(sprintf("`adata` must be an AnnData of Python; got %s.", class(adata)[[1L]]), call)
   }
   taken <- call_engine("take_apart", adata, .call = call)
-  made <- experiment_made(taken$wire, as.character(taken$lost))
+  made <- experiment_made(filled(taken$wire, taken$waiting, taken$room, call), as.character(taken$lost))
   report_conversion(made$lost, character(0), on_loss, "as_sce", call)
   made$x
 }

@@ -131,7 +131,8 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
 #'   sce <- simulate_interactions(600, 20, n_samples = 2, seed = 1)
 #'   first <- sce$sample == "sample1"
 #'   fit <- fit_interactions(
-#'     sce[, first], labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'     sce[, first], labels = "cell_type", assay = "logcounts", n_neighbors = 10,
+#'     folds = 2, max_epochs = 2
 #'   )
 #'   transfer(fit, sce[, !first], labels = "cell_type", assay = "logcounts")
 #' }

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.data.counts import Counts, cell_order, read_counts
-from isthmus.data.wording import cells_where, did_you_mean, some
+from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.glm.source import Source
 from isthmus.messages import collected, tell
@@ -81,7 +81,7 @@ class GlmFits(Mapping[str, "GlmFit"]):
         for level, fit in self.fits.items():
             counts = pd.Series(fit.status).value_counts()
             ended = ", ".join(f"{n} {status}" for status, n in counts.items())
-            lines.append(f"  {level}: {fit.n_genes} genes in {fit.n_cells} cells; {ended}")
+            lines.append(f"  {level}: {plural(fit.n_genes, 'gene')} in {plural(fit.n_cells, 'cell')}; {ended}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
