@@ -20,8 +20,8 @@
 #' | `metadata` | `uns` | nested lists, tables, sparse matrices |
 #' | what Python cannot read | `uns["isthmus"]` | bytes that `as_sce()` reads; one message names them |
 #'
-#' A matrix is copied once on its way to Python, and Python may change its copy.
-#' `r.sce` in a Python chunk of reticulate calls `as_anndata(sce)`.
+#' A matrix is copied once on its way to Python, and once on its way back: each side
+#' may change its own. `r.sce` in a Python chunk of reticulate calls `as_anndata(sce)`.
 #'
 #' Values that Python has changed come back as Python has them. What could not be
 #' carried is described in `system.file("known_issues.yaml", package = "isthmus")`.

@@ -3,20 +3,20 @@
 The dict holds arrays as R has them, so nothing is transposed: the p, i and x of a genes x cells ``dgCMatrix`` are the
 cells x genes CSR, and a genes x cells matrix that runs down its columns is the cells x genes array in C order.
 
-=================  =======================================  ============================================
-SingleCellExperiment  AnnData                               remark
-=================  =======================================  ============================================
-first assay, or X  ``X``                                    its name comes back
-other assays       ``layers``                               genes x cells <-> cells x genes
-colData, rowData   ``obs``, ``var``                         ``sizeFactor`` <-> ``size_factors``
-matrix columns     ``obsm``, ``varm``
-rowRanges          ``varm["rowRanges"]``                    seqnames, start, end, strand
-reducedDims        ``obsm``
-colPairs, rowPairs ``obsp``, ``varp``                       row = from, column = to
-altExps            ``uns["altExps"]``, ``raw``              each an AnnData
-metadata           ``uns``
-what is left       ``uns["isthmus"]``                       bytes that only R reads
-=================  =======================================  ============================================
+==========================  ===========================  ====================================
+SingleCellExperiment        AnnData                      remark
+==========================  ===========================  ====================================
+first assay, or X           ``X``                        its name comes back
+other assays                ``layers``                   genes x cells <-> cells x genes
+colData, rowData            ``obs``, ``var``             ``sizeFactor`` <-> ``size_factors``
+matrix or table columns     ``obsm``, ``varm``
+rowRanges                   ``varm["rowRanges"]``        seqnames, start, end, strand
+reducedDims, spatialCoords  ``obsm``                     spatialCoords is ``obsm["spatial"]``
+colPairs, rowPairs          ``obsp``, ``varp``           row = from, column = to
+altExps                     ``uns["altExps"]``, ``raw``  each an AnnData
+metadata                    ``uns``
+what is left                ``uns["isthmus"]``           bytes that only R reads
+==========================  ===========================  ====================================
 """
 
 from __future__ import annotations
