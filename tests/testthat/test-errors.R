@@ -246,9 +246,9 @@ test_that("every method with dots refuses what lands in them", {
 
 test_that("whole numbers above 2^31 are whole numbers", {
   skip_if_no_engine()
-  one <- simulate_counts(10, 3, seed = 2^40)
-  expect_identical(one, simulate_counts(10, 3, seed = 2^40))
-  expect_false(identical(SummarizedExperiment::assay(one), SummarizedExperiment::assay(simulate_counts(10, 3, seed = 2^40 + 1))))
+  drawn <- function(seed) SummarizedExperiment::assay(simulate_counts(10, 3, seed = seed))
+  expect_identical(drawn(2^40), drawn(2^40))
+  expect_false(identical(drawn(2^40), drawn(2^40 + 1)))
   expect_input_error(fit_glm(small_sce(), ~condition, max_iter = 1e10), "must be below 2\\^31; got 10000000000\\.$")
   expect_input_error(simulate_counts(10, 3, seed = 2^31 + 0.5), "`seed` must be a whole number")
   expect_input_error(simulate_counts(10, 3, seed = -2^40), "got -1099511627776")
