@@ -10,8 +10,8 @@ experiment_wire <- function(x, book, label = "") {
   named <- function(part) paste0(label, part)
   outer <- outer_tables(x)
   assays <- assays_part(x, list(outer$genes, outer$cells), named("assays"), book)
-  columns <- frame_part(outer$columns, named("colData"), book)
-  rows <- frame_part(outer$rows, named("rowData"), book, wide_in_order = TRUE)
+  columns <- frame_part(outer$columns, outer$cells, named("colData"), book)
+  rows <- frame_part(outer$rows, outer$genes, named("rowData"), book, wide_in_order = TRUE)
   ranges <- ranges_part(outer$ranges, named("rowRanges"), book)
   inner <- inner_parts(x, named, book, taken = columns$wide$names)
   metadata <- metadata_part(S4Vectors::metadata(x), named("metadata"), book)
@@ -39,10 +39,14 @@ outer_tables <- function(x) {
   columns <- SummarizedExperiment::colData(x)
   if (!methods::is(x, "RangedSummarizedExperiment")) {
     rows <- SummarizedExperiment::rowData(x)
-    return(list(columns = columns, rows = rows, ranges = NULL, genes = names(x), cells = rownames(columns)))
+    return(list(columns = columns, rows = rows, genes = names(x), cells = rownames(columns)))
   }
   ranges <- x@rowRanges
-  if (!without_ranges(ranges)) ranges <- SummarizedExperiment::rowRanges(x)
+  if (without_ranges(ranges)) {
+    rows <- ranges@elementMetadata
+    return(list(columns = columns, rows = rows, genes = ranges@partitioning@NAMES, cells = rownames(columns)))
+  }
+  ranges <- SummarizedExperiment::rowRanges(x)
   rows <- S4Vectors::mcols(ranges)
   list(columns = columns, rows = rows, ranges = ranges, genes = names(ranges), cells = rownames(columns))
 }
@@ -150,7 +154,7 @@ refuse_unknown_class <- function(x, label, call) {
 # --- tables: columns with two dimensions are wide, and go into obsm or varm
 
 # `wide_in_order`: where wide columns are told from the others without a recipe, as all of varm is rowData's
-frame_part <- function(table, label, book, wide_in_order = FALSE) {
+frame_part <- function(table, names, label, book, wide_in_order = FALSE) {
   keys <- renamed_columns(unique_keys(colnames(table)), to_python)
   nodes <- lapply(seq_along(keys), function(j) value_node(table[[j]], sprintf("%s$%s", label, keys[[j]]), book))
   rules <- some_rules(Map(rule_of, as.list(unname(columns_of(table))), nodes), keys)
@@ -162,7 +166,7 @@ frame_part <- function(table, label, book, wide_in_order = FALSE) {
     rules = rules, metadata = S4Vectors::metadata(table), about = S4Vectors::mcols(table)
   )
   if (length(recipe$names) || length(recipe$about)) recipe$keys <- keys
-  if (any(hidden)) recipe$rows <- rownames(table)
+  if (any(hidden)) recipe$rows <- names
   if (any(wide) && !ordered) recipe$wide <- keys[wide]
   seen <- !hidden & !wide
   list(
@@ -184,7 +188,7 @@ renamed_columns <- function(keys, names) {
 # --- coordinates of the rows: readable in Python as a table in varm
 
 ranges_part <- function(ranges, label, book) {
-  if (is.null(ranges) || without_ranges(ranges)) {
+  if (is.null(ranges)) {
     return(list(wire = named_items(), recipe = NULL))
   }
   S4Vectors::mcols(ranges) <- NULL

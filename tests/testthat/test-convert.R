@@ -56,23 +56,25 @@ test_that("values that Python changed are Python's, with R's types where they fi
   sce$wait <- as.difftime(1:6, units = "mins")
   sce$group <- factor(letters[c(1, 2, 1, 2, 3, 3)])
   sce$ranges <- IRanges::IRanges(1:6, width = 2)
+  SummarizedExperiment::rowData(sce)$spans <- IRanges::IRanges(1:4, width = 3)
   S4Vectors::metadata(sce) <- list(v = c(a = 1, b = 2), w = 1:3)
   SingleCellExperiment::altExp(sce, "ADT") <- plain_sce(3L)
   main <- reticulate::import_main(convert = FALSE)
   main$a <- quietly(as_anndata(sce))
   reticulate::py_run_string(paste(
-    "a = a[[4, 1]].copy()", "a.X.data *= 2", "a.obs['wait'] += __import__('pandas').Timedelta(minutes=1)",
+    "a = a[[4, 1], [2, 0]].copy()", "a.X.data *= 2", "a.obs['wait'] += __import__('pandas').Timedelta(minutes=1)",
     "a.obs['new'] = [1.5, 2.5]", "a.uns['v'] = a.uns['v'] * 3", "a.uns['fresh'] = 'x'",
     sep = "\n"
   ))
   back <- as_sce(reticulate::py_eval("a", convert = FALSE), on_loss = "error")
   reticulate::py_run_string("del a")
-  wanted <- sce[, c(5, 2)]
+  wanted <- sce[c(3, 1), c(5, 2)]
   expect_identical(SummarizedExperiment::assay(back), SummarizedExperiment::assay(wanted) * 2)
   expect_identical(back$day, wanted$day)
   expect_identical(back$wait, as.difftime(c(6L, 3L), units = "mins"))
   expect_identical(as.character(back$group), c("c", "b"))
   expect_identical(back$ranges, wanted$ranges)
+  expect_identical(SummarizedExperiment::rowData(back), SummarizedExperiment::rowData(wanted))
   expect_identical(back$new, c(1.5, 2.5))
   expect_identical(S4Vectors::metadata(back), list(v = c(a = 3, b = 6), w = 1:3, fresh = "x"))
   expect_identical(SingleCellExperiment::altExp(back, "ADT"), SingleCellExperiment::altExp(wanted, "ADT"))
