@@ -135,8 +135,8 @@ def table(size: tuple[int, int, float]) -> list[str]:
     lines += [
         "",
         f"From R to Python no bridge over reticulate can do with less than {least:.3f} CPU s, {least / copy:.2f} x "
-        f"copying: the copy, {own['names']:.3f} for names through reticulate, {own['constructor']:.3f} in AnnData's own "
-        "constructor.",
+        f"copying: the copy, {own['names']:.3f} for names through reticulate, {own['constructor']:.3f} in AnnData's "
+        "own constructor.",
     ]
     return [*lines, ""]
 
