@@ -90,6 +90,7 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
                              early_stopping = TRUE, batch_size = 512L, lr = 1e-3, accelerator = "auto", seed = 0L,
                              progress = NULL, covariates = NULL, cell_radius = NULL, ...) {
   call <- rlang::current_env()
+  refuse_rpy2(call)
   check_labels(missing(labels), call)
   options <- list(
     n_neighbors = n_neighbors, radius = radius, same_type_neighbors = same_type_neighbors, n_heads = n_heads,
