@@ -263,7 +263,7 @@ test_that("plots show the numbers of their tables", {
   expect_identical(places$labels$title, "g2")
   expect_input_error(plot(fit, "graph"), "`y` is not used")
   expect_input_error(plot(fit, type = "circos"), "`type` must be one of 'explained_variance', 'genes'")
-  expect_input_error(plot(bars[bars$head == "all", ], type = 3, receiver = "D"), NA)
+  expect_input_error(plot(bars[bars$head == "all", ], type = 3), "`type` is not an argument here")
 })
 
 test_that("mistakes have their sentences", {
