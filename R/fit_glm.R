@@ -105,6 +105,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
                     gene_names = NULL, assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL,
                     max_iter = 100L, tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
+  refuse_rpy2(call) # before anything about the data, which Python would see otherwise
   if (!is.null(by)) {
     return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))
   }

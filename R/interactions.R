@@ -194,7 +194,8 @@ contributions <- function(fit, sender = NULL, gene = NULL) {
 #' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(600, 20, n_samples = 6, seed = 1)
 #'   fit <- fit_interactions(
-#'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8, folds = 2, max_epochs = 2
+#'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8,
+#'     folds = 2, max_epochs = 2
 #'   )
 #'   condition <- setNames(rep(c("healthy", "ill"), 3), paste0("sample", 1:6))
 #'   head(compare_interactions(fit, condition))

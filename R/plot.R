@@ -32,6 +32,7 @@ NULL
 #' @method plot isthmus_test
 #' @export
 plot.isthmus_test <- function(x, y, fdr = 0.05, n_labels = 10, type = "volcano", ...) {
+  refuse_dots()
   need_package("ggplot2", "`plot`", rlang::current_env())
   check_type(type, c("volcano", "ma", "pvalues"), rlang::current_env())
   if (type == "pvalues") {
@@ -111,6 +112,7 @@ minus_log10 <- function(test) {
 #' @method plot isthmus_glm
 #' @export
 plot.isthmus_glm <- function(x, y, type = "dispersion", data = NULL, gene = 1L, reference = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   check_type(type, c("dispersion", "fitted", "coefficients"), call)

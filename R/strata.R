@@ -38,8 +38,8 @@ fit_stratum <- function(arguments, source, at, name, level, call) {
   }
   if (!is.null(source$table)) own$cell_data <- drop_unused(source$table[at, , drop = FALSE])
   tryCatch(call_by_name("fit_glm", own), isthmus_input_error = function(e) {
-    rule <- "`by`: level '%s' of '%s' (%d cells) cannot be fitted. %s"
-    abort_input(sprintf(rule, level, name, length(at), conditionMessage(e)), call)
+    rule <- "`by`: level '%s' of '%s' (%s) cannot be fitted. %s"
+    abort_input(sprintf(rule, level, name, count_of(length(at), "cell"), conditionMessage(e)), call)
   })
 }
 
@@ -152,6 +152,7 @@ stacked <- function(fits, table_of) {
 #' @method as.data.frame isthmus_glm_strata
 #' @export
 as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FALSE, ..., table = "coefficients") {
+  refuse_dots()
   stacked(x, function(level) as.data.frame(x[[level]], table = table))
 }
 
@@ -159,6 +160,7 @@ as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FAL
 #' @method coef isthmus_glm_strata
 #' @export
 coef.isthmus_glm_strata <- function(object, model = "mean", ...) {
+  refuse_dots()
   lapply(stats::setNames(nm = names(object)), function(level) stats::coef(object[[level]], model = model))
 }
 

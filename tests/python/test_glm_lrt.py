@@ -368,6 +368,7 @@ def test_an_offset_per_cell_and_gene_is_asked_for_again(problem):
         ({"contrast": ["age = 0", "age = 1"]}, r"`contrast` must not contradict itself.*age = 0; age = 1"),
         ({"coef": "age", "offset": np.zeros(240), "method": "lrt"}, r"`offset` is only asked for again"),
         ({"coef": "age", "n_threads": 0}, r"`n_threads` must be a whole number of at least 1; got 0"),
+        ({"coef": "age", "n_threads": 2**31}, r"`n_threads` must be below 2\^31; got 2147483648"),
         ({"coef": "age", "reduced": "~ 1"}, r"One of .*got `coef` and `reduced`"),
     ],
 )

@@ -20,7 +20,7 @@ from isthmus.bridge.ambient import (
     sensitivity,
     simulate_ambient,
 )
-from isthmus.bridge.convert import as_anndata, take_apart
+from isthmus.bridge.convert import as_anndata, fill, hand_over, take_apart
 from isthmus.bridge.factors import (
     diagnostics,
     evaluate_forecasts,
@@ -99,6 +99,7 @@ __all__ = [
     "evaluate_forecasts",
     "expressed_genes",
     "factor_news",
+    "fill",
     "filter_by_mean",
     "fit_factors",
     "fit_glm",
@@ -106,6 +107,7 @@ __all__ = [
     "fitted_series",
     "flag_outliers",
     "forecast_factors",
+    "hand_over",
     "info",
     "interaction_matrix_of",
     "interaction_table",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.data.design import Design, apply_design
-from isthmus.data.wording import did_you_mean
+from isthmus.data.wording import did_you_mean, plural
 from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
@@ -425,7 +425,8 @@ class GlmFit(PortedNames):
         counts = pd.Series(self.status).value_counts()
         order = [s for s in ("ok", "poisson_limit", "separated", "not_converged", "all_zero") if s in counts]
         lines = [
-            f"{_MODEL_NAMES[self.settings['noise_model']]} of {self.n_genes} genes in {self.n_cells} cells",
+            f"{_MODEL_NAMES[self.settings['noise_model']]} of {plural(self.n_genes, 'gene')} in "
+            f"{plural(self.n_cells, 'cell')}",
             f"  mean model        {self.mean_model.design.formula or 'design matrix'} "
             f" ({', '.join(self.mean_model.names)})",
         ]

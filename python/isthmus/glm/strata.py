@@ -14,7 +14,7 @@ from isthmus import schema
 from isthmus.data.counts import Counts, cell_order
 from isthmus.data.stored import StoredMatrix
 from isthmus.data.stored_cells import some_cells
-from isthmus.data.wording import cells_where, did_you_mean, some
+from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.glm.source import Source, reader
 from isthmus.messages import collected, tell
@@ -116,7 +116,7 @@ class GlmFits(Mapping[str, "GlmFit"]):
         for level, fit in self.fits.items():
             counts = pd.Series(fit.status).value_counts()
             ended = ", ".join(f"{n} {status}" for status, n in counts.items())
-            lines.append(f"  {level}: {fit.n_genes} genes in {fit.n_cells} cells; {ended}")
+            lines.append(f"  {level}: {plural(fit.n_genes, 'gene')} in {plural(fit.n_cells, 'cell')}; {ended}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
