@@ -278,6 +278,7 @@ def test_an_object_that_r_holds_stays_stored(adata, tmp_path, never_whole):
         answer = bridge.test_glm(fit, data, coef="groupb", method="lrt", n_threads=1.0)
         assert "error" not in answer
         columns.append(answer["value"])
+        assert "error" not in bridge.pseudobulk(data, None, "group")
     np.testing.assert_allclose(columns[0]["stat"], columns[1]["stat"], rtol=1e-10)
 
 

@@ -300,6 +300,8 @@ test_that("the normal model is that of lm()", {
     }
   }
   expect_true(all(is.na(ratio$log2fc)))
+  expect_input_error(plot(ratio), "has none, nor has the normal noise model")
+  expect_input_error(plot(fit), "`x` must be of counts for dispersion against mean")
   expect_input_error(test_glm(fit, "age", method = "qlf"), "`fit` must be of counts for method=\"qlf\"")
   expect_input_error(fit_glm(values, noise_model = "beta"), "'nb', 'poisson' or 'normal'; got 'beta'")
 })

@@ -245,9 +245,8 @@ def pseudobulk(
     counts: Any, cell_data: Wire, by: Any, *, layer: str | None = None, min_cells: Any = 10
 ) -> dict[str, Any]:
     """Sums as the slots of a genes x groups dgCMatrix, with the groups' data."""
-    summed = isthmus.pseudobulk(
-        counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
-    )
+    read = counts_of_r(counts, cell_data, None, layer, keep_stored=True)
+    summed = isthmus.pseudobulk(read, list(as_strings(by)), min_cells=as_number(min_cells))
     names = {"genes": list(summed.var_names), "cells": list(summed.obs_names)}
     return slots(summed.X) | names | {"obs": as_columns(summed.obs)}
 
