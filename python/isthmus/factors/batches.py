@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # What a batch's data can do to a fit: our own sentences, a matrix that is not positive definite, a division.
 FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 _NOTHING_NEW = 1e-3  # share of new variance, below which the scale of a factor in units of its shocks says little
+_SECONDS_TO_END = 5.0  # for a worker that was told to
 _CONSTANT = 1e-10  # standard deviation relative to the size of the values
 
 
@@ -67,8 +68,8 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
         return out
     context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(n_workers, len(tasks)), mp_context=context, initializer=_leave_interrupts) as pool:
-        futures = [pool.submit(fit_batch, task) for task in tasks]
         try:
+            futures = [pool.submit(fit_batch, task) for task in tasks]  # starts the workers: inside of what ends them
             waiting = set(futures)
             while waiting:
                 _, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -82,8 +83,11 @@ def run(tasks: Sequence[Task], n_workers: int, progress: Callable[[int], None]) 
             )
             raise InputError(msg) from error
         except BaseException:  # Ctrl-C: nobody would read what the workers still do
-            for worker in set(multiprocessing.active_children()) - others:
+            workers = set(multiprocessing.active_children()) - others
+            for worker in workers:
                 worker.terminate()
+            for worker in workers:
+                worker.join(_SECONDS_TO_END)
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
