@@ -60,8 +60,9 @@ NULL
 #' @export
 print.isthmus_glm <- function(x, ...) {
   facts <- x$facts
-  model <- if (identical(facts$noise_model, "poisson")) "Poisson" else "Negative-binomial"
-  cat(sprintf("%s GLM of %s in %s\n", model, count_of(facts$n_genes, "gene"), count_of(facts$n_cells, "cell")))
+  models <- c(nb = "Negative-binomial GLM", poisson = "Poisson GLM", normal = "Normal linear model")
+  model <- models[[facts$noise_model]]
+  cat(sprintf("%s of %s in %s\n", model, count_of(facts$n_genes, "gene"), count_of(facts$n_cells, "cell")))
   cat(sprintf("  mean:       %s; %s\n", facts$design, paste(x$state$mean_names, collapse = ", ")))
   if (length(x$state$dispersion_names)) {
     cat(sprintf("  dispersion: %s; %s\n", facts$dispersion_design, paste(x$state$dispersion_names, collapse = ", ")))

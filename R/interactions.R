@@ -17,7 +17,8 @@
 #'   type whose cells lie where B's do not is informative too: read the largest
 #'   effects first. And where values are shares of a cell's counts, all other genes
 #'   fall where some rise: small effects of one sign in many genes. Size factors that
-#'   the response does not move (control genes, the cell's area) take these away.
+#'   the response does not move ([stable_size_factors()], control genes, the cell's
+#'   area) take these away.
 #' * `interaction_matrix`: numbers of significant genes, by sender and receiver.
 #' * `attention`: whom a cell attends to, a row for each receiver, neighbour and
 #'   head. `attention_by_distance`: its mean in bins of distance.

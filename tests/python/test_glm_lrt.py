@@ -18,6 +18,7 @@ from isthmus.glm import refit
 from isthmus.glm.firth import firth_estimates
 from isthmus.glm.lrt import mixture
 from isthmus.glm.source import find_evidence
+from isthmus.messages import collected
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +259,22 @@ def test_separated_contrast_has_the_p_value_of_the_ratio(awkward):
     other = isthmus.test_glm(fit, "Intercept", data=data).set_index("gene")
     assert other.loc["separated", "status"] == "ok"
     assert other.loc["separated", "method"] == "wald"
+
+
+def test_separated_contrast_without_counts_says_what_is_missing(awkward):
+    data, fit = awkward
+    lost = pickle.loads(pickle.dumps(fit))  # the source is forgotten
+    with collected() as messages:
+        table = isthmus.test_glm(lost, "group[T.b]").set_index("gene")
+    assert messages == [
+        "`data`: 'separated', 'one_count' are separated in 'group[T.b]'; a p-value there is a likelihood ratio's, for "
+        "which counts are needed. Pass what fit_glm() was given."
+    ]
+    assert np.isnan(table.loc["separated", "pval"])
+    with collected() as messages:
+        isthmus.test_glm(lost, "group[T.b]", data=data)
+        isthmus.test_glm(lost, "Intercept")
+    assert messages == []
 
 
 def test_firths_estimate_of_an_empty_group_is_half_a_count(awkward):

@@ -142,7 +142,7 @@ test_that("options are checked, and NA is refused", {
   expect_snapshot(error = TRUE, cnd_class = TRUE, {
     fit_glm(sce, max_iter = NA)
     fit_glm(sce, noise_model = NA_character_)
-    fit_glm(sce, noise_model = "normal")
+    fit_glm(sce, noise_model = "beta")
     fit_glm(sce, dispersion = "bayes")
     fit_glm(sce, max_iter = 0)
     fit_glm(sce, tol = -1)

@@ -40,6 +40,7 @@ from isthmus.bridge.fits import (
     need_modules,
     restore,
     save_fit,
+    save_strata,
     spin,
     summary,
     table,
@@ -75,6 +76,7 @@ from isthmus.bridge.interaction import (
     predict_interactions,
     recovery,
     simulate_interactions,
+    stable_size_factors,
     transfer,
 )
 from isthmus.bridge.scar import ask_scar
@@ -124,6 +126,7 @@ __all__ = [
     "residuals",
     "restore",
     "save_fit",
+    "save_strata",
     "select_n_factors",
     "sensitivity",
     "series_values",
@@ -133,6 +136,7 @@ __all__ = [
     "simulate_interactions",
     "simulate_panel",
     "spin",
+    "stable_size_factors",
     "summary",
     "table",
     "take_apart",

@@ -77,7 +77,7 @@ def _between(x: np.ndarray, rows: np.ndarray, replicates: Replicates) -> tuple[n
     each, ``(m,)``: 1 - leverage."""
     m, means = len(replicates.names), _group_means(x, replicates)
     within = x - means[replicates.of_cell]
-    _, size, axes = np.linalg.svd(within, full_matrices=True)
+    _, size, axes = np.linalg.svd(within, full_matrices=False)  # full ones are cells x cells
     rank = int((size > 1e-9 * max(float(np.abs(x).max()), 1.0) * np.sqrt(len(x))).sum())
     constant = axes[rank:].T  # directions without variation within replicates
     if not constant.shape[1]:
