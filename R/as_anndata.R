@@ -47,6 +47,7 @@
 #' }
 as_anndata <- function(x, on_loss = "warn") {
   call <- rlang::current_env()
+  load_classes()
   check_on_loss(on_loss, call)
   if (inherits(x, "anndata._core.anndata.AnnData")) {
     return(x)
@@ -75,6 +76,7 @@ as_sce <- function(adata, on_loss = "warn") {
 
 # Both halves are also what isthmus.as_anndata() and isthmus.as_sce() of Python call in an R that rpy2 hosts.
 experiment_parts <- function(x, call = rlang::caller_env()) {
+  load_classes()
   if (inherits(x, "Seurat")) {
     need_package("Seurat", "A Seurat object", call)
     x <- getExportedValue("Seurat", "as.SingleCellExperiment")(x)
@@ -104,7 +106,11 @@ readable <- function(expression, call) {
   })
 }
 
+# At the first look at an object of a class that is not loaded yet R attaches its package, and says so.
+load_classes <- function() loadNamespace("SingleCellExperiment")
+
 experiment_made <- function(wire, lost = character(0)) {
+  load_classes()
   book <- list2env(list(lost = lost), parent = emptyenv())
   x <- experiment_from_wire(wire, book)
   list(x = x, lost = book$lost)

@@ -303,3 +303,25 @@ test_that("a witness of NA, of NaN or of nothing is told from zeros", {
   expect_true(told(c(0, 0), 0, 0))
   expect_false(was_written(list(1), NULL))
 })
+
+test_that("nothing is attached to the search path, and nothing is said", {
+  skip_if_no_engine()
+  path <- tempfile(fileext = ".rds")
+  saveRDS(large_sce(), path)
+  output <- run_r(c(
+    "before <- search()",
+    sprintf("adata <- isthmus::as_anndata(readRDS('%s'))", path),
+    "invisible(isthmus::as_sce(adata))",
+    "stopifnot(identical(search(), before))",
+    "main <- reticulate::import_main(convert = FALSE)",
+    "cat('done\\n')"
+  ))
+  expect_identical(output, "done")
+  output <- run_r(c(
+    "isthmus::isthmus_available()", "before <- search()",
+    "reticulate::py_run_string('import anndata, numpy\nadata = anndata.AnnData(numpy.ones((2, 3)))')",
+    "adata <- reticulate::import_main(convert = FALSE)$adata",
+    "stopifnot(methods::is(isthmus::as_sce(adata), 'SingleCellExperiment'), identical(search(), before))"
+  ))
+  expect_identical(output, "[1] TRUE")
+})
