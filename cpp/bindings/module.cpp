@@ -25,10 +25,12 @@ isthmus::Kernel kernel_by_name(const std::string& name) {
     if (name == "baseline") return isthmus::baseline_kernel();
 #ifdef ISTHMUS_HAVE_AVX2
     if (name == "avx2" && isthmus::runs_avx2()) return isthmus::avx2_kernel();
+    if (name == "avx512" && isthmus::runs_avx512()) return isthmus::avx512_kernel();
 #endif
     if (name == "auto") return isthmus::best_kernel();
-    throw py::value_error("`kernel` must be 'auto', 'baseline' or 'avx2' (where the processor has it); got '" + name +
-                          "'.");
+    throw py::value_error(
+        "`kernel` must be 'auto', 'baseline', or 'avx2' or 'avx512' (where the processor has them); got '" + name +
+        "'.");
 }
 
 isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name) {
@@ -210,6 +212,8 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     const bool nodes_hold = use_nodes && !problem.gene_offset && !problem.weights;
     const isthmus::NodeLayout nodes = nodes_hold ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
     problem.nodes = nodes.view();
+    const isthmus::BinLayout bins = nodes_hold && !nodes.n ? isthmus::lay_out_bins(cells) : isthmus::BinLayout();
+    problem.bins = bins.view();
     problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
     problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
     problem.fix_dispersion = fix_dispersion;
@@ -264,5 +268,10 @@ PYBIND11_MODULE(_core, m) {
     py::list kernels;
     kernels.append("baseline");
     if (isthmus::runs_avx2()) kernels.append("avx2");
+    if (isthmus::runs_avx512()) kernels.append("avx512");
     m.attr("kernels") = py::tuple(kernels);
+    py::list factor_kernels;
+    factor_kernels.append("baseline");
+    if (isthmus::runs_avx2()) factor_kernels.append("avx2");
+    m.attr("factor_kernels") = py::tuple(factor_kernels);
 }

@@ -97,15 +97,20 @@ TEST_CASE("results do not depend on the number of threads") {
     CHECK(one.code == three.code);
 }
 
-TEST_CASE("the two instruction sets agree") {
-    for (bool continuous : {false, true}) {
-        const SmallProblem p = small_problem(400, 20, 3.0, 0.5, continuous, 11);
-        const Fitted a = fit(p, 2, 1, isthmus::baseline_kernel()), b = fit(p, 2, 1, isthmus::best_kernel());
-        for (std::size_t i = 0; i < a.mean_coef.size(); ++i)
-            CHECK(a.mean_coef[i] == doctest::Approx(b.mean_coef[i]).epsilon(1e-9));
-        for (std::size_t i = 0; i < a.log_likelihood.size(); ++i)
-            CHECK(a.log_likelihood[i] == doctest::Approx(b.log_likelihood[i]).epsilon(1e-12));
-    }
+TEST_CASE("the instruction sets agree") {
+    std::vector<isthmus::Kernel> others{isthmus::best_kernel()};
+#ifdef ISTHMUS_HAVE_AVX2
+    if (isthmus::runs_avx2()) others.push_back(isthmus::avx2_kernel());
+#endif
+    for (bool continuous : {false, true})
+        for (const isthmus::Kernel& other : others) {
+            const SmallProblem p = small_problem(400, 20, 3.0, 0.5, continuous, 11);
+            const Fitted a = fit(p, 2, 1, isthmus::baseline_kernel()), b = fit(p, 2, 1, other);
+            for (std::size_t i = 0; i < a.mean_coef.size(); ++i)
+                CHECK(a.mean_coef[i] == doctest::Approx(b.mean_coef[i]).epsilon(1e-9));
+            for (std::size_t i = 0; i < a.log_likelihood.size(); ++i)
+                CHECK(a.log_likelihood[i] == doctest::Approx(b.log_likelihood[i]).epsilon(1e-12));
+        }
 }
 
 TEST_CASE("the estimates come back") {

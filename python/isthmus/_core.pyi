@@ -8,7 +8,16 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["FactorEngine", "column_sums", "fit_genes", "kernels", "row_sums", "spin", "survey_values"]
+__all__: list[str] = [
+    "FactorEngine",
+    "column_sums",
+    "factor_kernels",
+    "fit_genes",
+    "kernels",
+    "row_sums",
+    "spin",
+    "survey_values",
+]
 
 class FactorEngine:
     """
@@ -243,4 +252,5 @@ def survey_values(
     values: numpy.typing.NDArray[numpy.int64], largest: typing.SupportsFloat | typing.SupportsIndex
 ) -> tuple: ...
 
+factor_kernels: tuple
 kernels: tuple

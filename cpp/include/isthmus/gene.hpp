@@ -20,6 +20,16 @@ static inline int padded(int n) { return (n + lane_count - 1) / lane_count * lan
 
 constexpr int longest_tail = 4096;
 
+// A gene's counts stratum by stratum, each padded to whole packs with counts of 0, and what a pass needs of their
+// cells.
+struct Counted {
+    int* start;          // (n_strata + 1)
+    double* y;           // (stride)
+    double* offset;      // (stride) without continuous columns: exp(offset)
+    double* continuous;  // (n_continuous, stride)
+    int stride;
+};
+
 struct Gene {
     int n_nonzero;
     double* y;
@@ -35,6 +45,9 @@ struct Gene {
     double constant;       // -sum log y!
     double total;          // sum of y
     CountTail* level;      // (n_levels), for designs whose dispersion is constant within a level
+    Counted counted;       // for sums over cells
+    double* bin_total;     // (n bins) sum of y, where the problem has bins
+    double* bin_shift;     // (f) X'y minus that of the bins
     // where the problem has nodes
     double* node_total;       // (n_strata, n) sums of y over the Lagrange polynomials
     double* stratum_pairs;    // (n_strata) sum of y (y - 1)
@@ -196,14 +209,78 @@ static inline void read_tail(const Problem& p, const Gene& g, int level, double*
     for (int k = out.n_large; k < padded(out.n_large); ++k) out.large[k] = out.n_tail;
 }
 
+// sum log y! of whole counts from their tails: sum over j >= 1 of #{y >= j} log j, and what lies above the tails.
+static inline double tail_factorials(const CountTail& c) {
+    alignas(64) const double first[lane_count] = {1, 2, 3, 4, 5, 6, 7, 8};
+    Pack j = load(first), out{};
+    for (int i = 0; i < c.n_tail; i += pack_lanes) {
+        out += load(c.tail + i) * log_pack(j);
+        j += all(pack_lanes);
+    }
+    const Pack at_end = log_factorial(all(c.n_tail));
+    for (int i = 0; i < c.n_large; i += pack_lanes) out += log_factorial(load(c.large + i)) - at_end;
+    return sum(out);
+}
+
 // Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
 static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
-    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 21 + 3 * static_cast<std::int64_t>(p.n_levels);
+    const std::int64_t n = most_nonzero, s = p.n_strata, lines = 27 + 3 * static_cast<std::int64_t>(p.n_levels);
     return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
                 8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
                 2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (p.weights ? p.n_padded : 0) +
-                (s + lane_count) * (p.nodes.n + 2)) +
+                (s + lane_count) * (p.nodes.n + 2) + (s + 1) + p.bins.n_padded + p.mean.n_columns +
+                (2 + p.mean.n_continuous) * (n + lane_count * (s + 1))) +
            static_cast<std::int64_t>(sizeof(CountTail)) * p.n_levels + 64 * lines;
+}
+
+// Will this gene be summed over cells with one dispersion a stratum? All dispersions are one in the Poisson limit.
+static inline bool needs_counted(const Problem& p, const Gene& g) { return !p.nodes.n && !g.weight; }
+
+static inline int most_counted(const Problem& p, int n_nonzero) { return n_nonzero + lane_count * p.n_strata; }
+
+static inline void read_counted(const Problem& p, Gene& g, Arena& arena) {
+    Counted& c = g.counted;
+    const int k = p.mean.n_continuous;
+    c.stride = padded(most_counted(p, g.n_nonzero));
+    c.start = arena.take<int>(p.n_strata + 1);
+    c.y = arena.take<double>(c.stride);
+    c.offset = arena.take<double>(c.stride);
+    c.continuous = arena.take<double>(static_cast<std::int64_t>(k) * c.stride);
+    const double *offset = k ? g.offset : g.exposure, nowhere = k ? min_eta : 0.0;
+    int to = 0;
+    for (int s = 0; s < p.n_strata; ++s) {
+        c.start[s] = to;
+        for (int i = g.stratum_nonzero[s]; i < g.stratum_nonzero[s + 1]; ++i, ++to) {
+            const int at = g.position[i];
+            c.y[to] = g.y[i];
+            c.offset[to] = offset[at];
+            for (int j = 0; j < k; ++j)
+                c.continuous[static_cast<std::int64_t>(j) * c.stride + to] =
+                    p.mean.continuous[static_cast<std::int64_t>(j) * p.n_padded + at];
+        }
+        for (; to % lane_count; ++to) {
+            c.y[to] = 0;
+            c.offset[to] = nowhere;
+            for (int j = 0; j < k; ++j) c.continuous[static_cast<std::int64_t>(j) * c.stride + to] = 0;
+        }
+    }
+    c.start[p.n_strata] = to;
+}
+
+static inline void read_bins(const Problem& p, Gene& g, Arena& arena) {
+    const StratifiedDesign& d = p.mean;
+    const int n = p.bins.n_padded;
+    g.bin_total = arena.take<double>(n);
+    g.bin_shift = arena.take<double>(d.n_columns);
+    for (int i = 0; i < n; ++i) g.bin_total[i] = 0;
+    for (int i = 0; i < g.n_nonzero; ++i) g.bin_total[p.bins.bin_of_position[g.position[i]]] += g.y[i];
+    for (int c = 0; c < d.n_columns; ++c) g.bin_shift[c] = 0;
+    for (int j = 0; j < d.n_continuous; ++j) {
+        const double* x = p.bins.continuous + static_cast<std::int64_t>(j) * n;
+        Pack total{};
+        for (int i = 0; i < n; i += pack_lanes) total += load(g.bin_total + i) * load(x + i);
+        g.bin_shift[d.continuous_column[j]] = g.design_total[d.continuous_column[j]] - sum(total);
+    }
 }
 
 static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
@@ -221,11 +298,24 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     read_offset(p, gene, g, offset, exposure);
     read_weights(p, gene, g, weight);
     read_totals(p, g);
-    if (!p.nodes.n) g.constant = -log_factorials(g);
+    if (needs_counted(p, g)) {
+        read_counted(p, g, arena);
+        if (p.bins.n_padded) read_bins(p, g, arena);
+    }
     g.level = arena.take<CountTail>(p.n_levels);
-    if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion) || g.weight) return;
+    if (p.dispersion.n_columns == 0 || varies_within_strata(p.dispersion) || g.weight) {
+        g.constant = -log_factorials(g);
+        return;
+    }
     double* histogram = arena.take<double>(longest_tail + 1);
-    for (int r = 0; r < p.n_levels; ++r) read_tail(p, g, r, histogram, g.level[r], arena);
+    bool whole = true;
+    double factorials = 0;
+    for (int r = 0; r < p.n_levels; ++r) {
+        read_tail(p, g, r, histogram, g.level[r], arena);
+        whole = whole && g.level[r].n_fractional == 0;
+        factorials += tail_factorials(g.level[r]);
+    }
+    g.constant = -(whole ? factorials : log_factorials(g));
 }
 
 }  // namespace isthmus::ISTHMUS_ISA

@@ -5,35 +5,14 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <unordered_map>
 #include <vector>
 
+#include "aligned.hpp"
 #include "problem.hpp"
 
 namespace isthmus {
-
-// A vector on a cache-line boundary.
-template <class T>
-class Aligned {
-  public:
-    explicit Aligned(std::size_t n = 0) : size_(n), data_(n ? allocate(n) : nullptr) {}
-    T* data() { return data_.get(); }
-    const T* data() const { return data_.get(); }
-    T& operator[](std::size_t i) { return data_[i]; }
-    const T& operator[](std::size_t i) const { return data_[i]; }
-    std::size_t size() const { return size_; }
-
-  private:
-    struct Free {
-        void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
-    };
-    static T* allocate(std::size_t n) { return static_cast<T*>(::operator new[](n * sizeof(T), std::align_val_t(64))); }
-    std::size_t size_;
-    std::unique_ptr<T[], Free> data_;
-};
 
 // A dense matrix as the caller holds it.
 struct MatrixView {

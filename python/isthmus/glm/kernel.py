@@ -1,10 +1,10 @@
 """The seam between the model and the code that iterates: arrays in, arrays out, compiled or plain NumPy.
 
-``ISTHMUS_KERNEL`` = ``reference``, ``baseline`` or ``avx2`` forces one implementation; otherwise the fastest build
-that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
+``ISTHMUS_KERNEL`` = ``reference``, ``baseline``, ``avx2`` or ``avx512`` forces one implementation; otherwise the fastest
+build that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
 
-``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells (see
-cpp/include/isthmus/nodes.hpp).
+``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells and from starting over bins of
+them (see cpp/include/isthmus/nodes.hpp and bins.hpp).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OK, POISSON_LIMIT, NOT_CONVERGED, ALL_ZERO = 0, 1, 2, 3
 
-_NAMES = ("reference", "baseline", "avx2")
+_NAMES = ("reference", "baseline", "avx2", "avx512")
 _NATIVE_DTYPES = (np.float64, np.float32, np.int32, np.int64)
 
 
@@ -73,7 +73,7 @@ class GeneFits:
 
 
 def kernel_name() -> str:
-    """Which kernel fits will use: "avx2", "baseline" or "reference"."""
+    """Which kernel fits will use: "avx512", "avx2", "baseline" or "reference"."""
     asked = os.environ.get("ISTHMUS_KERNEL", "")
     if asked and asked not in _NAMES:
         msg = f"`ISTHMUS_KERNEL` must be one of {', '.join(_NAMES)} or unset; got '{asked}'."
