@@ -34,13 +34,29 @@ TEST_CASE("counts are sorted by gene and position, explicit zeros dropped, wide 
     const isthmus::CountLayout all = isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 0, 2);
     CHECK(all.gene_start[1] == 1);
     CHECK(all.gene_start[2] == 4);
-    CHECK(all.count64.size() == 4);
-    CHECK(all.count64[0] == 3);
-    CHECK(all.count64[1] == 16777217.0);
+    const std::vector<double> expected{3, 16777217.0, 2, 5};
+    CHECK(std::vector<double>(all.count64.data(), all.count64.data() + all.gene_start[2]) == expected);
+    CHECK(std::vector<int>(all.position.data(), all.position.data() + 4) == std::vector<int>{1, 0, 1, 2});
     CHECK(all.most_nonzero == 3);
     const isthmus::CountLayout second =
         isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 1, 2);
     CHECK(second.gene_start[1] == 3);
+}
+
+TEST_CASE("gaps that stored zeros leave are closed") {
+    const std::vector<double> x{1, 1, 1}, z{1, 1, 1}, offset{0, 0, 0};
+    const isthmus::CellLayout cells =
+        isthmus::lay_out_cells({x.data(), 3, 1, 1, 1}, {z.data(), 3, 1, 1, 1}, offset.data(), nullptr);
+    const std::vector<std::int32_t> indptr{0, 3, 5, 8}, indices{0, 1, 2, 0, 2, 0, 1, 2}, data{0, 4, 1, 0, 0, 7, 0, 2};
+    const isthmus::CountLayout all = isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 0, 3);
+    const std::vector<std::int64_t> starts(all.gene_start.data(), all.gene_start.data() + 4);
+    CHECK(starts == std::vector<std::int64_t>{0, 1, 2, 4});
+    const std::vector<std::pair<int, float>> expected{{2, 7.0f}, {0, 4.0f}, {0, 1.0f}, {2, 2.0f}};
+    for (std::size_t k = 0; k < 4; ++k) {
+        CHECK(all.entry[k].position == expected[k].first);
+        CHECK(all.entry[k].count == expected[k].second);
+    }
+    CHECK(all.most_nonzero == 2);
 }
 
 TEST_CASE("waiting threads report an interrupt and stop the workers") {

@@ -16,6 +16,7 @@ __all__: list[str] = [
     "kernels",
     "row_sums",
     "spin",
+    "survey_columns",
     "survey_values",
 ]
 
@@ -235,6 +236,18 @@ def spin(seconds: typing.SupportsFloat | typing.SupportsIndex) -> None:
     Wait in compiled threads until the time is over or Ctrl-C is pressed.
     """
 
+@typing.overload
+def survey_columns(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple: ...
+@typing.overload
+def survey_columns(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple: ...
 @typing.overload
 def survey_values(
     values: numpy.typing.NDArray[numpy.float32], largest: typing.SupportsFloat | typing.SupportsIndex

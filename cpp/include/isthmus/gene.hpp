@@ -66,17 +66,33 @@ static inline double row_product(const StratifiedDesign& d, int stratum, const d
     return out;
 }
 
+// The first count from number `low` on whose cell lies at `position` or after it.
+static inline int first_from(const Gene& g, int low, int position) {
+    int high = g.n_nonzero;
+    while (low < high) {
+        const int middle = low + (high - low) / 2;
+        if (g.position[middle] < position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static inline void read_counts(const Problem& p, int gene, Gene& g) {
     const std::int64_t first = p.gene_start[gene];
     g.n_nonzero = static_cast<int>(p.gene_start[gene + 1] - first);
-    int s = 0;
-    g.stratum_nonzero[0] = 0;
-    for (int k = 0; k < g.n_nonzero; ++k) {
-        g.y[k] = p.entry ? static_cast<double>(p.entry[first + k].count) : p.count64[first + k];
-        g.position[k] = p.entry ? p.entry[first + k].position : p.position[first + k];
-        while (g.position[k] >= p.stratum_start[s + 1]) g.stratum_nonzero[++s] = k;
+    for (int k = 0; p.entry && k < g.n_nonzero; ++k) {
+        g.y[k] = static_cast<double>(p.entry[first + k].count);
+        g.position[k] = p.entry[first + k].position;
     }
-    while (s < p.n_strata) g.stratum_nonzero[++s] = g.n_nonzero;
+    for (int k = 0; !p.entry && k < g.n_nonzero; ++k) {
+        g.y[k] = p.count64[first + k];
+        g.position[k] = p.position[first + k];
+    }
+    g.stratum_nonzero[0] = 0;
+    for (int s = 0; s < p.n_strata; ++s)
+        g.stratum_nonzero[s + 1] = first_from(g, g.stratum_nonzero[s], p.stratum_start[s + 1]);
     for (int k = g.n_nonzero; k < padded(g.n_nonzero); ++k) g.y[k] = 0;
 }
 
@@ -117,20 +133,35 @@ static inline void read_weights(const Problem& p, int gene, Gene& g, double* wei
     g.weight = weight;
 }
 
+// Sum of term(k) for k in [first, last), four at a time: an addition alone waits for the one before.
+template <class Term>
+static inline double sum_terms(int first, int last, Term&& term) {
+    double a = 0, b = 0, c = 0, d = 0;
+    int k = first;
+    for (; k + 4 <= last; k += 4) {
+        a += term(k);
+        b += term(k + 1);
+        c += term(k + 2);
+        d += term(k + 3);
+    }
+    for (; k < last; ++k) a += term(k);
+    return (a + b) + (c + d);
+}
+
 static inline void read_totals(const Problem& p, Gene& g) {
     const StratifiedDesign& d = p.mean;
     for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
     g.offset_total = 0;
     g.total = 0;
     for (int s = 0; s < p.n_strata; ++s) {
-        double total = 0;
-        for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
-            const double y = weight_of(g, g.position[k]) * g.y[k];
-            total += y;
-            g.offset_total += y * g.offset[g.position[k]];
-            for (int c = 0; c < d.n_continuous; ++c)
-                g.design_total[d.continuous_column[c]] +=
-                    y * d.continuous[static_cast<std::int64_t>(c) * p.n_padded + g.position[k]];
+        const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
+        const auto weighted = [&](int k) { return g.weight ? g.weight[g.position[k]] * g.y[k] : g.y[k]; };
+        const double total = sum_terms(first, last, weighted);
+        g.offset_total += sum_terms(first, last, [&](int k) { return weighted(k) * g.offset[g.position[k]]; });
+        for (int c = 0; c < d.n_continuous; ++c) {
+            const double* x = d.continuous + static_cast<std::int64_t>(c) * p.n_padded;
+            g.design_total[d.continuous_column[c]] +=
+                sum_terms(first, last, [&](int k) { return weighted(k) * x[g.position[k]]; });
         }
         for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
             g.design_total[d.entry_column[e]] += total * d.entry_value[e];
@@ -152,60 +183,93 @@ static inline double log_factorials(const Gene& g) {
     return sum(out);
 }
 
+// How many counts of one level have each value up to `longest_tail`, and how many are larger or not whole. Most counts
+// are equal: tables that take turns keep one increment from waiting for the one before.
+struct Histogram {
+    static constexpr int turns = 4;
+    std::int32_t* count;  // (longest_tail + 1, turns)
+    int longest, n_above, n_fractional;
+
+    double of(int value) const {
+        const std::int32_t* c = count + turns * value;
+        return c[0] + c[1] + c[2] + c[3];
+    }
+};
+
+static inline void read_histogram(const Problem& p, const Gene& g, int level, Histogram& out) {
+    Pack most{};  // y is padded with zeros
+    for (int k = 0; k < g.n_nonzero; k += pack_lanes) most = larger(load(g.y + k), most);
+    const double largest_count = largest(most);
+    const int places = largest_count < longest_tail ? static_cast<int>(largest_count) + 1 : longest_tail;
+    for (int j = 0; j < Histogram::turns * (places + 1); ++j) out.count[j] = 0;
+    int n_above = 0, n_fractional = 0;
+    for (int s = 0; s < p.n_strata; ++s) {
+        if (p.level_of_stratum[s] != level) continue;
+        for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
+            const double y = g.y[k];
+            const bool above = y > longest_tail;
+            const int whole = above ? 0 : static_cast<int>(y);
+            const bool counted = whole == y;
+            out.count[Histogram::turns * whole + (k & (Histogram::turns - 1))] += counted;
+            n_above += above;
+            n_fractional += !counted && !above;
+        }
+    }
+    int longest = places;
+    while (longest > 0 && out.of(longest) == 0) --longest;
+    out.longest = n_above ? longest_tail : longest;
+    for (int j = Histogram::turns * (places + 1); j < Histogram::turns * (out.longest + 1); ++j) out.count[j] = 0;
+    out.n_above = n_above;
+    out.n_fractional = n_fractional;
+}
+
 // How many terms to sum before Stirling's series takes over: a term costs about 2.5 ns, a series about 12 ns per count
 // above.
-static inline int best_tail_length(const double* histogram, int longest, double n_above_longest) {
-    if (longest <= first_stirling) return longest;
-    double above = n_above_longest, best_cost = 1e300;
+static inline int best_tail_length(const Histogram& histogram) {
+    if (histogram.longest <= first_stirling) return histogram.longest;
+    double above = histogram.n_above, best_cost = 1e300;
     int best = first_stirling;
-    for (int j = longest; j >= first_stirling; --j) {
+    for (int j = histogram.longest; j >= first_stirling; --j) {
         const double cost = 2.5 * j + 12 * above;
         if (cost <= best_cost) {
             best_cost = cost;
             best = j;
         }
-        above += histogram[j];
+        above += histogram.of(j);
     }
     return best;
 }
 
-// The tails of the counts in the strata of one level. `histogram` has longest_tail + 1 places.
-static inline void read_tail(const Problem& p, const Gene& g, int level, double* histogram, CountTail& out,
-                             Arena& arena) {
-    int longest = 0, n_above = 0, n_fractional = 0;
-    for (int j = 0; j <= longest_tail; ++j) histogram[j] = 0;
-    auto each = [&](auto&& visit) {
-        for (int s = 0; s < p.n_strata; ++s)
-            if (p.level_of_stratum[s] == level)
-                for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) visit(g.y[k]);
-    };
-    each([&](double y) {
-        if (y > longest_tail) {
-            ++n_above;
-        } else if (const int whole = static_cast<int>(y); whole == y) {
-            histogram[whole] += 1;
-            longest = whole > longest ? whole : longest;
-        } else {
-            ++n_fractional;
+// The counts of a level that no tail holds.
+static inline void read_large(const Problem& p, const Gene& g, int level, CountTail& out) {
+    for (int s = 0; s < p.n_strata; ++s) {
+        if (p.level_of_stratum[s] != level) continue;
+        for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
+            const double y = g.y[k];
+            if (y <= longest_tail && static_cast<int>(y) != y)
+                out.fractional[out.n_fractional++] = y;
+            else if (y > out.n_tail)
+                out.large[out.n_large++] = y;
         }
-    });
-    if (n_above) longest = longest_tail;
-    out.n_tail = best_tail_length(histogram, longest, n_above);
+    }
+}
+
+// The tails of the counts in the strata of one level.
+static inline void read_tail(const Problem& p, const Gene& g, int level, Histogram& histogram, CountTail& out,
+                             Arena& arena) {
+    read_histogram(p, g, level, histogram);
+    const int longest = histogram.longest;
+    out.n_tail = best_tail_length(histogram);
     out.n_large = out.n_fractional = 0;
     out.tail = arena.take<double>(padded(out.n_tail));
-    double above = n_above;
-    for (int j = longest; j > out.n_tail; --j) above += histogram[j];
+    double above = histogram.n_above;
+    for (int j = longest; j > out.n_tail; --j) above += histogram.of(j);
     const int n_large = static_cast<int>(above);
-    for (int j = out.n_tail - 1; j >= 0; --j) out.tail[j] = above += histogram[j + 1];
+    for (int j = out.n_tail - 1; j >= 0; --j) out.tail[j] = above += histogram.of(j + 1);
     for (int j = out.n_tail; j < padded(out.n_tail); ++j) out.tail[j] = 0;
     out.large = arena.take<double>(padded(n_large));
-    out.fractional = arena.take<double>(n_fractional);
-    each([&](double y) {
-        if (y <= longest_tail && static_cast<int>(y) != y)
-            out.fractional[out.n_fractional++] = y;
-        else if (y > out.n_tail)
-            out.large[out.n_large++] = y;
-    });
+    out.fractional = arena.take<double>(histogram.n_fractional);
+    if (n_large || histogram.n_fractional) read_large(p, g, level, out);
     for (int k = out.n_large; k < padded(out.n_large); ++k) out.large[k] = out.n_tail;
 }
 
@@ -225,7 +289,7 @@ static inline double tail_factorials(const CountTail& c) {
 // Bytes that `prepare` may take from the arena. A level's tail is no longer than its largest count, capped.
 static inline std::int64_t gene_scratch_bytes(const Problem& p, int most_nonzero) {
     const std::int64_t n = most_nonzero, s = p.n_strata, lines = 27 + 3 * static_cast<std::int64_t>(p.n_levels);
-    return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + longest_tail + 1 + 2 * n +
+    return 8 * (n + lane_count + n / 2 + 2 * (s + 1) + s + p.mean.n_columns + 2 * (longest_tail + 1) + 2 * n +
                 8 * p.n_levels + static_cast<std::int64_t>(p.n_levels) * (longest_tail + lane_count) +
                 2 * static_cast<std::int64_t>(p.gene_offset ? p.n_padded : 0) + (p.weights ? p.n_padded : 0) +
                 (s + lane_count) * (p.nodes.n + 2) + (s + 1) + p.bins.n_padded + p.mean.n_columns +
@@ -307,7 +371,7 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
         g.constant = -log_factorials(g);
         return;
     }
-    double* histogram = arena.take<double>(longest_tail + 1);
+    Histogram histogram{arena.take<std::int32_t>(Histogram::turns * (longest_tail + 1)), 0, 0, 0};
     bool whole = true;
     double factorials = 0;
     for (int r = 0; r < p.n_levels; ++r) {

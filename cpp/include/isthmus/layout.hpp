@@ -216,18 +216,13 @@ struct CountLayout {
     int most_nonzero = 0;
 };
 
-// How many counts each gene has, and whether all fit a float.
-template <class Index, class Value>
-bool count_entries(const Index* indices, const Value* data, std::int64_t nnz, Index first, std::size_t n_genes,
-                   std::int64_t* size) {
-    bool narrow = true;
+// How many entries are stored for each gene, zeros among them.
+template <class Index>
+void count_entries(const Index* indices, std::int64_t nnz, Index first, std::size_t n_genes, std::int64_t* size) {
     for (std::int64_t k = 0; k < nnz; ++k) {
         const std::size_t gene = static_cast<std::size_t>(indices[k] - first);  // wraps round below `first`
-        if (gene >= n_genes) continue;
-        size[gene] += data[k] != Value(0);
-        narrow &= static_cast<double>(static_cast<float>(data[k])) == static_cast<double>(data[k]);
+        if (gene < n_genes) ++size[gene];
     }
-    return narrow;
 }
 
 // Visit the counts of genes [first, first + n_genes) in stratum order, each with where it goes.
@@ -245,6 +240,61 @@ void scatter_counts(const Index* indptr, const Index* indices, const Value* data
     }
 }
 
+// Close the gaps that stored zeros left behind the counts of each gene, which end at `next`.
+template <class Move>
+void close_gaps(const std::int64_t* next, CountLayout& out, Move&& move) {
+    std::int64_t to = 0;
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    for (std::size_t g = 0; g < n_genes; ++g) {
+        const std::int64_t from = out.gene_start[g], size = next[g] - from;
+        if (to < from)
+            for (std::int64_t k = 0; k < size; ++k) move(from + k, to + k);
+        out.gene_start[g] = to;
+        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
+        to += size;
+    }
+    out.gene_start[n_genes] = to;
+}
+
+// False if some count does not fit a float.
+template <class Index, class Value>
+bool lay_out_narrow(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
+                    std::vector<std::int64_t> next, CountLayout& out) {
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    out.entry = Aligned<CountEntry>(static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1)));
+    CountEntry* entry = out.entry.data();
+    bool narrow = true;
+    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
+                   [entry, &narrow](std::int64_t to, int place, Value y) {
+                       const float count = static_cast<float>(y);
+                       narrow &= static_cast<double>(count) == static_cast<double>(y);
+                       entry[to] = {place, count};
+                   });
+    if (narrow) close_gaps(next.data(), out, [entry](std::int64_t from, std::int64_t to) { entry[to] = entry[from]; });
+    return narrow;
+}
+
+template <class Index, class Value>
+void lay_out_wide(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
+                  std::vector<std::int64_t> next, CountLayout& out) {
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1));
+    out.entry = Aligned<CountEntry>();
+    out.position = Aligned<std::int32_t>(n);
+    out.count64 = Aligned<double>(n);
+    std::int32_t* position = out.position.data();
+    double* count = out.count64.data();
+    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
+                   [position, count](std::int64_t to, int place, Value y) {
+                       position[to] = place;
+                       count[to] = static_cast<double>(y);
+                   });
+    close_gaps(next.data(), out, [position, count](std::int64_t from, std::int64_t to) {
+        position[to] = position[from];
+        count[to] = count[from];
+    });
+}
+
 template <class Index, class Value>
 CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
                            int first, int last) {
@@ -253,35 +303,16 @@ CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Valu
     CountLayout out;
     out.gene_start = Aligned<std::int64_t>(n_genes + 1);
     std::vector<std::int64_t> next(n_genes + 1, 0);
-    const std::int64_t nnz = static_cast<std::int64_t>(indptr[cells.position.size()]);
-    const bool narrow = count_entries(indices, data, nnz, from, n_genes, next.data());
+    count_entries(indices, static_cast<std::int64_t>(indptr[cells.position.size()]), from, n_genes, next.data());
     std::int64_t total = 0;
     for (std::size_t g = 0; g < n_genes; ++g) {
         const std::int64_t size = next[g];
-        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
         out.gene_start[g] = next[g] = total;
         total += size;
     }
     out.gene_start[n_genes] = total;
-    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(total, 1));
-    if (narrow) {
-        out.entry = Aligned<CountEntry>(n);
-        CountEntry* entry = out.entry.data();
-        scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
-                       [entry](std::int64_t to, int place, Value y) {
-                           entry[to] = {place, static_cast<float>(y)};
-                       });
-        return out;
-    }
-    out.position = Aligned<std::int32_t>(n);
-    out.count64 = Aligned<double>(n);
-    std::int32_t* position = out.position.data();
-    double* count = out.count64.data();
-    scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
-                   [position, count](std::int64_t to, int place, Value y) {
-                       position[to] = place;
-                       count[to] = static_cast<double>(y);
-                   });
+    if (!lay_out_narrow(indptr, indices, data, cells, from, next, out))
+        lay_out_wide(indptr, indices, data, cells, from, next, out);
     return out;
 }
 

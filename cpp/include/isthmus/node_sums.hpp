@@ -60,13 +60,8 @@ static inline void read_node_totals(const Problem& p, Gene& g, double* sums) {
     for (int s = 0; s < p.n_strata; ++s) {
         const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
         add_to_nodes(p, g, first, last, sums, g.node_total + s * p.nodes.n);
-        double pairs = 0, exposed = 0;
-        for (int k = first; k < last; ++k) {
-            pairs += g.y[k] * (g.y[k] - 1);
-            exposed += g.y[k] * g.exposure[g.position[k]];
-        }
-        g.stratum_pairs[s] = pairs;
-        g.stratum_exposed[s] = exposed;
+        g.stratum_pairs[s] = sum_terms(first, last, [&](int k) { return g.y[k] * (g.y[k] - 1); });
+        g.stratum_exposed[s] = sum_terms(first, last, [&](int k) { return g.y[k] * g.exposure[g.position[k]]; });
     }
 }
 

@@ -1,7 +1,7 @@
 """The seam between the model and the code that iterates: arrays in, arrays out, compiled or plain NumPy.
 
-``ISTHMUS_KERNEL`` = ``reference``, ``baseline``, ``avx2`` or ``avx512`` forces one implementation; otherwise the fastest
-build that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
+``ISTHMUS_KERNEL`` = ``reference``, ``baseline``, ``avx2`` or ``avx512`` forces one implementation; otherwise the
+fastest build that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
 
 ``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells and from starting over bins of
 them (see cpp/include/isthmus/nodes.hpp and bins.hpp).
