@@ -10,6 +10,7 @@ import typing
 
 __all__: list[str] = [
     "FactorEngine",
+    "LaidOut",
     "column_sums",
     "factor_kernels",
     "fit_genes",
@@ -19,6 +20,25 @@ __all__: list[str] = [
     "survey_columns",
     "survey_values",
 ]
+
+class LaidOut:
+    """
+    Counts gene by gene, in strata of cells; see isthmus.glm.kernel.lay_out.
+    """
+    def __init__(
+        self,
+        *,
+        indptr: numpy.ndarray,
+        indices: numpy.ndarray,
+        data: numpy.ndarray,
+        first_gene: typing.SupportsInt | typing.SupportsIndex,
+        last_gene: typing.SupportsInt | typing.SupportsIndex,
+        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        z: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        dispersion_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    ) -> None: ...
+    @property
+    def n_genes(self) -> int: ...
 
 class FactorEngine:
     """
@@ -174,11 +194,8 @@ def column_sums(
 ) -> numpy.typing.NDArray[numpy.float64]: ...
 def fit_genes(
     *,
-    indptr: numpy.ndarray,
-    indices: numpy.ndarray,
-    data: numpy.ndarray,
-    first_gene: typing.SupportsInt | typing.SupportsIndex,
-    last_gene: typing.SupportsInt | typing.SupportsIndex,
+    laid_out: LaidOut,
+    genes: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     z: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -196,7 +213,7 @@ def fit_genes(
     progress: typing.Any,
 ) -> dict:
     """
-    Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.
+    Fit chosen genes; see isthmus.glm.kernel.fit_genes.
     """
 
 @typing.overload

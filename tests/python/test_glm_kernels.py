@@ -239,3 +239,36 @@ def test_fixed_dispersion_is_kept():
     score = case["x"].T @ ((case["counts"] - mu) / (1 + np.exp(fixed) * mu))
     errors = np.sqrt(np.diagonal(np.linalg.inv(fits.expected_info), axis1=1, axis2=2)).T
     assert np.abs(score * errors).max() < 1e-3
+
+
+@pytest.mark.parametrize("design", ["group", "less", "age", "other"])
+def test_one_layout_serves_other_designs(design):
+    """Strata of another design: constant columns of it stay so, others are summed cell by cell."""
+    from isthmus.glm.kernel import fit_genes, lay_out
+
+    rng = np.random.default_rng(2)
+    n = 900
+    group, batch = rng.integers(0, 2, n), rng.integers(0, 3, n)
+    one, age = np.ones(n), rng.normal(size=n)
+    full = np.column_stack([one, group, batch == 1, batch == 2]).astype(float)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]  # products whose last digits may differ from row to row
+    x = {
+        "group": full,
+        "less": full[:, :3] @ turn,
+        "age": np.column_stack([full, age]),
+        "other": np.column_stack([one, rng.integers(0, 2, n)]),
+    }[design]
+    z, offset = np.ones((n, 1)), rng.normal(0, 0.3, n)
+    mu = np.exp(offset)[:, None] * np.exp(rng.normal(0, 1, 12))
+    counts = sp.csr_matrix(nb_counts(rng, mu * np.exp(0.4 * group)[:, None], np.full(12, 0.4)))
+    laid_out, chosen = lay_out(counts, full, z), np.array([7, 2, 11])
+    ours, own = fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=chosen), fit_genes(counts, x, z, offset)
+    np.testing.assert_allclose(ours.log_likelihood, own.log_likelihood[chosen], rtol=1e-10)
+    np.testing.assert_allclose(ours.mean_coef, own.mean_coef[:, chosen], atol=1e-7)
+    np.testing.assert_array_equal(ours.code, own.code[chosen])
+    if design == "less":
+        assert (ours.n_nodes > 0).all(), "its rows follow from those of the layout"
+    with pytest.raises(ValueError, match="`genes` must be genes of `laid_out`"):
+        fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=np.array([12]))
+    with pytest.raises(ValueError, match="must have one row per cell"):
+        fit_genes(counts, x[:-1], z[:-1], offset[:-1], laid_out=laid_out, chosen=chosen)

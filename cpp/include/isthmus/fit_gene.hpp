@@ -147,7 +147,7 @@ static inline std::int64_t bytes_for_gene(const Problem& p, int most_nonzero) {
 }
 
 static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const Results& out) {
-    if (p.gene_start[gene + 1] == p.gene_start[gene]) {
+    if (p.gene_stop[gene] == p.gene_start[gene]) {
         report_all_zero(p, gene, out);
         return;
     }

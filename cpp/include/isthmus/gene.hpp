@@ -81,7 +81,7 @@ static inline int first_from(const Gene& g, int low, int position) {
 
 static inline void read_counts(const Problem& p, int gene, Gene& g) {
     const std::int64_t first = p.gene_start[gene];
-    g.n_nonzero = static_cast<int>(p.gene_start[gene + 1] - first);
+    g.n_nonzero = static_cast<int>(p.gene_stop[gene] - first);
     for (int k = 0; p.entry && k < g.n_nonzero; ++k) {
         g.y[k] = static_cast<double>(p.entry[first + k].count);
         g.position[k] = p.entry[first + k].position;
@@ -348,7 +348,7 @@ static inline void read_bins(const Problem& p, Gene& g, Arena& arena) {
 }
 
 static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
-    const int most = static_cast<int>(p.gene_start[gene + 1] - p.gene_start[gene]);
+    const int most = static_cast<int>(p.gene_stop[gene] - p.gene_start[gene]);
     g.y = arena.take<double>(padded(most));
     g.position = arena.take<int>(most);
     g.stratum_nonzero = arena.take<int>(p.n_strata + 1);

@@ -182,28 +182,55 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
     out.n_levels = static_cast<int>(out.stratum_of_level.size());
 }
 
+// The stratum of every cell: cells of one stratum share the rows of the columns that are categorical.
+struct Strata {
+    std::vector<int> of_cell;
+    int n = 1;
+};
+
+inline Strata find_strata(const MatrixView& x, const MatrixView& z, const double* dispersion_offset) {
+    Strata out;
+    out.of_cell.assign(static_cast<std::size_t>(x.rows), 0);
+    const int most = most_strata(x.rows, x.columns + z.columns);
+    for (const MatrixView& m : {x, z})
+        for (std::int64_t c = 0; c < m.columns; ++c) refine_strata(m, c, most, out.of_cell, out.n);
+    if (dispersion_offset) refine_strata({dispersion_offset, x.rows, 1, 1, 1}, 0, most, out.of_cell, out.n);
+    return out;
+}
+
+// Which columns are constant within strata: those that made them, and all that follow from those, but for what a
+// product of matrices rounds differently from row to row.
+inline std::vector<char> constant_columns(const MatrixView& m, const Strata& strata, const CellLayout& cells) {
+    std::vector<char> out(static_cast<std::size_t>(m.columns), 1);
+    for (std::int64_t c = 0; c < m.columns; ++c) {
+        double size = 0;
+        for (std::int64_t i = 0; i < m.rows; ++i) size = std::max(size, std::fabs(m(i, c)));
+        for (std::int64_t i = 0; i < m.rows && out[c]; ++i)
+            out[c] = std::fabs(m(i, c) - m(cells.any_cell_of_stratum[strata.of_cell[i]], c)) <= 1e-14 * size;
+    }
+    return out;
+}
+
+// Cells in strata that were made for these designs, or for others: a column that differs within strata is continuous.
+inline CellLayout lay_out_cells(const Strata& strata, const MatrixView& x, const MatrixView& z, const double* offset,
+                                const double* dispersion_offset) {
+    CellLayout out;
+    place_cells(strata.of_cell, strata.n, out);
+    const std::vector<char> z_constant = constant_columns(z, strata, out);
+    const bool fixed_constant =
+        !dispersion_offset || constant_columns({dispersion_offset, x.rows, 1, 1, 1}, strata, out)[0];
+    place_design(x, constant_columns(x, strata, out), out, out.mean);
+    place_design(z, z_constant, out, out.dispersion);
+    place_fixed(nullptr, true, out, out.mean);
+    place_fixed(dispersion_offset, fixed_constant, out, out.dispersion);
+    place_offset(offset, out);
+    find_levels(z, z_constant, out);
+    return out;
+}
+
 inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset,
                                 const double* dispersion_offset) {
-    std::vector<int> stratum(static_cast<std::size_t>(x.rows), 0);
-    int n_strata = 1;
-    const int most = most_strata(x.rows, x.columns + z.columns);
-    auto split = [&](const MatrixView& m) {
-        std::vector<char> categorical(static_cast<std::size_t>(m.columns));
-        for (std::int64_t c = 0; c < m.columns; ++c) categorical[c] = refine_strata(m, c, most, stratum, n_strata);
-        return categorical;
-    };
-    const std::vector<char> x_categorical = split(x), z_categorical = split(z);
-    const MatrixView fixed{dispersion_offset, x.rows, 1, 1, 1};
-    const bool fixed_categorical = !dispersion_offset || refine_strata(fixed, 0, most, stratum, n_strata);
-    CellLayout out;
-    place_cells(stratum, n_strata, out);
-    place_design(x, x_categorical, out, out.mean);
-    place_design(z, z_categorical, out, out.dispersion);
-    place_fixed(nullptr, true, out, out.mean);
-    place_fixed(dispersion_offset, fixed_categorical, out, out.dispersion);
-    place_offset(offset, out);
-    find_levels(z, z_categorical, out);
-    return out;
+    return lay_out_cells(find_strata(x, z, dispersion_offset), x, z, offset, dispersion_offset);
 }
 
 // Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order.
@@ -334,6 +361,7 @@ inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, 
     p.level_of_stratum = cells.level_of_stratum.data();
     p.stratum_of_level = cells.stratum_of_level.data();
     p.gene_start = counts.gene_start.data();
+    p.gene_stop = counts.gene_start.data() + 1;
     p.entry = counts.entry.data();
     p.position = counts.position.data();
     p.count64 = counts.count64.data();

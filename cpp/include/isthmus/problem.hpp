@@ -79,7 +79,8 @@ struct Problem {
     const int* level_of_stratum;  // (n_strata)
     const int* stratum_of_level;  // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
-    const std::int64_t* gene_start;  // (n_genes + 1)
+    const std::int64_t* gene_start;  // (n_genes)
+    const std::int64_t* gene_stop;   // (n_genes)
     const CountEntry* entry;         // one of the two is set: this, or `position` and `count64`
     const std::int32_t* position;
     const double* count64;

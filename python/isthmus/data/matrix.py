@@ -60,8 +60,10 @@ def _kept_dtype(values: np.ndarray) -> np.ndarray:
 
 
 def _check_structure(values: Any) -> bool:
-    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays. True if the columns
-    rise within every row."""
+    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays.
+
+    True if the columns rise within every row.
+    """
     indptr, indices = values.indptr, values.indices
     n_stored = int(indptr[-1])
     sound = (

@@ -173,7 +173,7 @@ def _check_one_dispersion(z: np.ndarray) -> None:
 
 def _evidence(job: Job) -> tuple[Model, Evidence]:
     model = Model(job.x, job.z, job.predictor_offset, job.zeta_offset, has_dispersion=True)
-    return model, Evidence(job.counts, job.gene_offset, job.weights)
+    return model, Evidence(job.counts, job.gene_offset, job.weights, (job.x, job.z, job.zeta_offset))
 
 
 def _towards_trend(

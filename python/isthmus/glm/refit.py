@@ -144,8 +144,9 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         z, fixed = np.zeros((len(z), 1)), True
     counts, gene_offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
     whole = len(genes) == counts.shape[1]
+    laid_out = evidence.layout_for(len(genes))
     return kernel.fit_genes(
-        counts if whole else counts[:, genes],
+        counts if whole or laid_out is not None else counts[:, genes],
         model.x,
         np.empty((len(z), 0)) if poisson else z,
         model.offset,
@@ -153,6 +154,8 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         gene_offset=gene_offset if whole or gene_offset is None else gene_offset[:, genes],
         weights=weights if whole or weights is None else weights[:, genes],
         fix_dispersion=fixed,
+        laid_out=laid_out,
+        chosen=genes if laid_out is not None else None,
         **own,  # type: ignore[arg-type]
     )
 
@@ -185,4 +188,5 @@ def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
         counts=own,
         gene_offset=None if offset is None else offset[:, genes],
         weights=None if weights is None else weights[:, genes],
+        _asked=[],
     )
