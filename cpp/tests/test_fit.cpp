@@ -113,6 +113,20 @@ TEST_CASE("the instruction sets agree") {
         }
 }
 
+TEST_CASE("a start over bins leads to the optimum over cells") {
+    for (double mean : {0.02, 1.0, 50.0}) {
+        const SmallProblem p = small_problem(4000, 8, mean, 0.5, false, 17);
+        const Fitted with = fit(p, 1, 1, isthmus::best_kernel(), 3, false, true),
+                     without = fit(p, 1, 1, isthmus::best_kernel(), 3, false, false);
+        CHECK(with.code == without.code);
+        CHECK(with.neg_hessian != without.neg_hessian);  // another way there
+        for (std::size_t g = 0; g < without.log_likelihood.size(); ++g)
+            CHECK(std::fabs(with.log_likelihood[g] - without.log_likelihood[g]) < 1e-7);
+        for (std::size_t i = 0; i < without.mean_coef.size(); ++i)
+            CHECK(std::fabs(with.mean_coef[i] - without.mean_coef[i]) < 1e-6);
+    }
+}
+
 TEST_CASE("the estimates come back") {
     const SmallProblem p = small_problem(20000, 3, 3.0, 0.5, false, 13);
     const Fitted f = fit(p, 2, 2, isthmus::best_kernel());

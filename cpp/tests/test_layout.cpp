@@ -59,6 +59,36 @@ TEST_CASE("gaps that stored zeros leave are closed") {
     CHECK(all.most_nonzero == 2);
 }
 
+TEST_CASE("bins hold every cell of a stratum once, and its exposure") {
+    const SmallProblem p = small_problem(5000, 1, 1.0, 0.5, false, 6);
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(p.mean(), p.dispersion(1), p.offset.data(), nullptr);
+    const isthmus::BinLayout bins = isthmus::lay_out_bins(cells);
+    REQUIRE(bins.n_padded > 0);
+    CHECK(bins.n_padded * 8 <= cells.n_padded);
+    for (int s = 0; s < cells.n_strata(); ++s) {
+        double weight = 0, exposure = 0, covariate = 0, over_cells = 0;
+        for (int i = bins.start[s]; i < bins.start[s + 1]; ++i) {
+            weight += bins.weight[i];
+            exposure += bins.weight[i] * std::exp(bins.offset[i]);
+            covariate += bins.weight[i] * std::exp(bins.offset[i]) * bins.continuous[i];
+        }
+        for (int i = cells.stratum_start[s]; i < cells.stratum_start[s + 1]; ++i) {
+            over_cells += cells.exposure[i] * cells.mean.continuous[i];
+            if (cells.cell[i] < 0) continue;
+            CHECK(bins.bin_of_position[i] >= bins.start[s]);
+            CHECK(bins.bin_of_position[i] < bins.start[s + 1]);
+        }
+        CHECK(weight == cells.stratum_cells[s]);
+        CHECK(exposure == doctest::Approx(cells.stratum_exposure[s]).epsilon(1e-12));
+        CHECK(covariate == doctest::Approx(over_cells).epsilon(1e-10));
+    }
+    CHECK(isthmus::lay_out_bins(isthmus::lay_out_cells(p.mean(), p.dispersion(2), p.offset.data(), nullptr)).n_padded >
+          0);
+    const SmallProblem few = small_problem(1000, 1, 1.0, 0.5, true, 6);
+    CHECK(isthmus::lay_out_bins(isthmus::lay_out_cells(few.mean(), few.dispersion(1), few.offset.data(), nullptr))
+              .n_padded == 0);
+}
+
 TEST_CASE("waiting threads report an interrupt and stop the workers") {
     std::atomic<bool> stop{false};
     auto work = [&](int) {
