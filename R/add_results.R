@@ -1,7 +1,8 @@
 #' Attach results to your own object
 #'
 #' Puts the columns of a GLM's gene table and its coefficients, or the columns of
-#' a test, into `rowData(x)`. Of a fit of [remove_ambient()] come the assays
+#' a test, into `rowData(x)`; with `fit_glm(by = )` those of each level, named
+#' `<level>_<column>`. Of a fit of [remove_ambient()] come the assays
 #' `denoised` and `denoised_mean`, what is known of each cell (`ambient_rho`,
 #' `ambient_rho_se`, `ambient_flag` and the UMI) in `colData(x)`, of each gene
 #' (`ambient_prob`, one column a batch where there are several; `ambient_observed`,
@@ -66,14 +67,10 @@ add_results <- function(x, fit, prefix = NULL) {
 
 result_columns <- function(fit, call) {
   if (inherits(fit, "isthmus_test")) {
-    if (anyDuplicated(fit$gene)) {
-      text <- sprintf(
-        "`fit` must have one row per gene; got %d contrasts. Pass one of them, fit[fit$contrast == ..., ].",
-        length(unique(fit$contrast))
-      )
-      abort_input(text, call)
-    }
-    return(unclass(fit))
+    return(test_columns(fit, call))
+  }
+  if (inherits(fit, "isthmus_glm_strata")) {
+    return(columns_by_level(lapply(unclass(fit), result_columns, call = call)))
   }
   if (inherits(fit, "isthmus_explained_variance") && "gene" %in% names(fit)) {
     return(receiver_columns(fit))
@@ -83,6 +80,38 @@ result_columns <- function(fit, call) {
     abort_input(sprintf(rule, class(fit)[[1L]]), call)
   }
   c(as.list(as.data.frame(fit, table = "genes")), as.list(as.data.frame(stats::coef(fit), optional = TRUE)))
+}
+
+# Of a test of fit_glm(by = ), whose first column are the levels, the columns of each level
+test_columns <- function(test, call) {
+  if (anyDuplicated(names(test)) == 0L && names(test)[[1L]] != "gene") {
+    by <- names(test)[[1L]]
+    levels <- unique(test[[by]])
+    own <- lapply(stats::setNames(nm = levels), function(level) {
+      test_columns(test[test[[by]] == level, setdiff(names(test), by), drop = FALSE], call)
+    })
+    return(columns_by_level(own))
+  }
+  if (anyDuplicated(test$gene)) {
+    text <- sprintf(
+      "`fit` must have one row per gene; got %d contrasts. Pass one of them, fit[fit$contrast == ..., ].",
+      length(unique(test$contrast))
+    )
+    abort_input(text, call)
+  }
+  unclass(test)
+}
+
+# Columns of all levels beside each other, named <level>_<column>
+columns_by_level <- function(columns) {
+  genes <- unique(unlist(lapply(columns, function(own) own$gene), use.names = FALSE))
+  beside <- lapply(names(columns), function(level) {
+    own <- columns[[level]]
+    at <- match(genes, own$gene)
+    wide <- lapply(own[setdiff(names(own), "gene")], function(column) column[at])
+    stats::setNames(wide, paste(level, names(wide), sep = "_"))
+  })
+  c(list(gene = genes), do.call(c, beside))
 }
 
 rows_of_genes <- function(x, genes, call) {

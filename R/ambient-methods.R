@@ -61,6 +61,7 @@ print.isthmus_ambient <- function(x, ...) {
 #' @method summary isthmus_ambient
 #' @export
 summary.isthmus_ambient <- function(object, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   text <- call_engine("summary", engine_fit(object, call), .call = call)
   structure(list(text = text), class = "summary.isthmus_ambient")
@@ -77,6 +78,7 @@ print.summary.isthmus_ambient <- function(x, ...) {
 #' @method as.data.frame isthmus_ambient
 #' @export
 as.data.frame.isthmus_ambient <- function(x, row.names = NULL, optional = FALSE, ..., table = "cells") {
+  refuse_dots()
   call <- rlang::current_env()
   frame <- unwire_table(call_engine("table", engine_fit(x, call), table, .call = call))
   if (!is.null(row.names)) row.names(frame) <- row.names
@@ -87,6 +89,7 @@ as.data.frame.isthmus_ambient <- function(x, row.names = NULL, optional = FALSE,
 #' @method coef isthmus_ambient
 #' @export
 coef.isthmus_ambient <- function(object, ...) {
+  refuse_dots()
   native <- object$state$native
   dim(native) <- c(length(object$state$cluster_names), length(object$state$gene_names)) # one cluster lost its dimension
   native <- t(native)

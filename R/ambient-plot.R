@@ -36,6 +36,7 @@ NULL
 #' @method plot isthmus_ambient
 #' @export
 plot.isthmus_ambient <- function(x, y, type = "rho", cluster = NULL, n = 20L, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   types <- list(rho = plot_rho, native = plot_native, genes = plot_removed, loss = plot_loss)
@@ -121,6 +122,7 @@ plot_loss <- function(fit, cluster, n, call) {
 #' @method plot isthmus_ambient_profile
 #' @export
 plot.isthmus_ambient_profile <- function(x, y, assay = "counts", ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   empties <- attr(x, "empties")

@@ -158,6 +158,7 @@ remove_ambient <- function(cells, droplets = NULL, profile = NULL, method = "em"
                            max_epochs = NULL, early_stopping = TRUE, fpr = NULL, assay = "counts",
                            accelerator = "auto", seed = 0L, progress = NULL, ...) {
   call <- rlang::current_env()
+  refuse_rpy2(call)
   refuse_na(list(
     method = method, batch = batch, labels = labels, n_clusters = n_clusters, rho = rho, likelihood = likelihood,
     sparsity = sparsity, max_epochs = max_epochs, early_stopping = early_stopping, fpr = fpr, assay = assay,

@@ -20,8 +20,8 @@
 #' | `metadata` | `uns` | nested lists, tables, sparse matrices |
 #' | what Python cannot read | `uns["isthmus"]` | bytes that `as_sce()` reads; one message names them |
 #'
-#' A matrix is copied once on its way to Python, and Python may change its copy.
-#' `r.sce` in a Python chunk of reticulate calls `as_anndata(sce)`.
+#' A matrix is copied once on its way to Python, and once on its way back: each side
+#' may change its own. `r.sce` in a Python chunk of reticulate calls `as_anndata(sce)`.
 #'
 #' Values that Python has changed come back as Python has them. What could not be
 #' carried is described in `system.file("known_issues.yaml", package = "isthmus")`.
@@ -68,7 +68,7 @@ as_sce <- function(adata, on_loss = "warn") {
     abort_input(sprintf("`adata` must be an AnnData of Python; got %s.", class(adata)[[1L]]), call)
   }
   taken <- call_engine("take_apart", adata, .call = call)
-  made <- experiment_made(taken$wire, as.character(taken$lost))
+  made <- experiment_made(filled(taken$wire, taken$waiting, taken$room, call), as.character(taken$lost))
   report_conversion(made$lost, character(0), on_loss, "as_sce", call)
   made$x
 }

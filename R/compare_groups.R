@@ -42,7 +42,7 @@ compare_groups <- function(data, groups, test = "welch", transform = "log1p", si
 #' For each gene, where along a continuous covariate its fitted curve is lowest and
 #' highest. The curve is exp(intercept + the terms with the covariate alone): the
 #' expected count at size factor 1 and other columns at zero. Its terms may be a
-#' spline (`splines::ns()`, `splines::bs()`), a polynomial or the covariate itself;
+#' spline (`ns()`, `bs()`, `cr()`, `cc()`), a polynomial or the covariate itself;
 #' test them together with `test_glm(fit, factor = )`.
 #'
 #' @param fit A fit of [fit_glm()], its design a formula.
@@ -57,7 +57,7 @@ compare_groups <- function(data, groups, test = "welch", transform = "log1p", si
 #' if (isthmus_available()) {
 #'   sce <- simulate_counts(n_cells = 100, n_genes = 5, seed = 1)
 #'   sce$age <- seq(0, 10, length.out = 100)
-#'   fit <- fit_glm(sce, ~ splines::ns(age, 3), size_factors = NULL)
+#'   fit <- fit_glm(sce, ~ ns(age, df = 3), size_factors = NULL)
 #'   curve_extremes(fit, "age")
 #' }
 curve_extremes <- function(fit, covariate) {

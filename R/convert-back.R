@@ -159,6 +159,9 @@ metadata_back <- function(wire, recipe) {
 
 new_experiment <- function(parts, genes, cells, recipe) {
   base <- if (is.null(recipe$slots)) recipe$class else recipe$slots$base
+  if (is.null(base) && is.null(parts$ranges)) {
+    return(usual_experiment(parts, genes))
+  }
   assays <- lapply(parts$assays, without_names)
   if (is.null(parts$ranges)) {
     x <- SummarizedExperiment::SummarizedExperiment(assays, colData = parts$columns, rowData = parts$rows)
@@ -172,6 +175,22 @@ new_experiment <- function(parts, genes, cells, recipe) {
     SummarizedExperiment::assays(x, withDimnames = FALSE) <- parts$assays
   }
   if (length(base) && base[[1L]] %in% c("SummarizedExperiment", ranged)) x else with_inner_tables(x)
+}
+
+# A SingleCellExperiment of parts that an AnnData has checked: its constructor, which checks them all again, takes as
+# long as copying a small matrix.
+usual_experiment <- function(parts, genes) {
+  x <- plain_experiment
+  if (length(parts$assays)) x@assays <- SummarizedExperiment::Assays(S4Vectors::SimpleList(parts$assays))
+  x@colData <- parts$columns
+  n <- nrow(parts$rows)
+  x@elementMetadata@nrows <- n
+  x@rowRanges@partitioning@end <- integer(n)
+  x@rowRanges@partitioning@NAMES <- genes
+  x@rowRanges@elementMetadata <- unnamed_rows(parts$rows)
+  x@int_colData <- empty_tables(x@int_colData, nrow(parts$columns))
+  x@int_elementMetadata <- empty_tables(x@int_elementMetadata, n)
+  x
 }
 
 # A SingleCellExperiment around `x`, slot by slot: the coercion would check the object a dozen times.

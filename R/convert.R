@@ -8,28 +8,52 @@
 experiment_wire <- function(x, book, label = "") {
   x <- up_to_date(x)
   named <- function(part) paste0(label, part)
-  assays <- assays_part(x, named("assays"), book)
-  columns <- frame_part(SummarizedExperiment::colData(x), named("colData"), book)
-  rows <- frame_part(SummarizedExperiment::rowData(x), named("rowData"), book, wide_in_order = TRUE)
-  ranges <- ranges_part(x, named("rowRanges"), book)
+  outer <- outer_tables(x)
+  assays <- assays_part(x, list(outer$genes, outer$cells), named("assays"), book)
+  columns <- frame_part(outer$columns, outer$cells, named("colData"), book)
+  rows <- frame_part(outer$rows, outer$genes, named("rowData"), book, wide_in_order = TRUE)
+  ranges <- ranges_part(outer$ranges, named("rowRanges"), book)
   inner <- inner_parts(x, named, book, taken = columns$wide$names)
   metadata <- metadata_part(S4Vectors::metadata(x), named("metadata"), book)
   recipe <- list(
     class = if (!identical(class(x), class(plain_experiment))) class(x), slots = extra_slots(x, named(""), book),
-    # dimnames() has no names for rows that are not there; these have
-    genes = if (is.null(names(x))) "none", cells = if (is.null(rownames(SummarizedExperiment::colData(x)))) "none",
+    genes = if (is.null(outer$genes)) "none", cells = if (is.null(outer$cells)) "none",
     assays = assays$recipe, columns = columns$recipe, rows = rows$recipe, ranges = ranges$recipe,
     metadata = metadata$recipe
   )
   recipe <- c(recipe, inner$recipe)
   recipe <- recipe[!vapply(recipe, is.null, NA)]
   list(
-    dim = wire_vector(dim(x)), genes = wire_names(rownames(x)), cells = wire_names(colnames(x)),
+    dim = wire_vector(c(nrow(outer$rows), nrow(outer$columns))),
+    genes = wire_names(outer$genes), cells = wire_names(outer$cells),
     assays = assays$wire, x_index = assays$x, obs = columns$wire, var = rows$wire,
     obsm = joined(inner$reduced, columns$wide), varm = joined(ranges$wire, rows$wide),
     obsp = inner$col_pairs, varp = inner$row_pairs, uns = metadata$wire, alternatives = inner$alternatives,
     recipe = if (length(recipe)) serialize(recipe, NULL), python = python_recipe(x)
   )
+}
+
+# The accessors bring the row ranges up to date and check them at every call (the names of the genes are there, too),
+# which takes as long as copying a small matrix: everything is read once.
+outer_tables <- function(x) {
+  columns <- SummarizedExperiment::colData(x)
+  if (!methods::is(x, "RangedSummarizedExperiment")) {
+    rows <- SummarizedExperiment::rowData(x)
+    return(list(columns = columns, rows = rows, genes = names(x), cells = rownames(columns)))
+  }
+  ranges <- x@rowRanges
+  if (without_ranges(ranges)) {
+    rows <- ranges@elementMetadata
+    return(list(columns = columns, rows = rows, genes = ranges@partitioning@NAMES, cells = rownames(columns)))
+  }
+  ranges <- SummarizedExperiment::rowRanges(x)
+  rows <- S4Vectors::mcols(ranges)
+  list(columns = columns, rows = rows, ranges = ranges, genes = names(ranges), cells = rownames(columns))
+}
+
+# What a SingleCellExperiment has unless coordinates were given
+without_ranges <- function(ranges) {
+  methods::is(ranges, "CompressedGRangesList") && !length(ranges@unlistData)
 }
 
 # What a SingleCellExperiment is when nothing has been said about it
@@ -50,14 +74,14 @@ some_rules <- function(rules, keys) {
 
 # --- assays
 
-assays_part <- function(x, label, book) {
+assays_part <- function(x, outer, label, book) {
   assays <- as.list(SummarizedExperiment::assays(x, withDimnames = FALSE))
   names <- SummarizedExperiment::assayNames(x)
   keys <- unique_keys(if (is.null(names)) rep("", length(assays)) else names)
   labels <- sprintf("%s$%s", label, keys)
   first <- match("X", keys, nomatch = 1L)
   if (!length(assays) || (!"X" %in% keys && has_python_layers_only(x))) first <- 0L
-  parts <- Map(function(assay, label) assay_part(assay, dimnames(x), label, book), assays, labels)
+  parts <- Map(function(assay, label) assay_part(assay, outer, label, book), assays, labels)
   rules <- some_rules(lapply(parts, `[[`, "rule"), keys)
   plain <- identical(as.character(names), keys) && first %in% c(0L, 1L) && (first == 0L || identical(keys[[1L]], "X"))
   list(
@@ -130,7 +154,7 @@ refuse_unknown_class <- function(x, label, call) {
 # --- tables: columns with two dimensions are wide, and go into obsm or varm
 
 # `wide_in_order`: where wide columns are told from the others without a recipe, as all of varm is rowData's
-frame_part <- function(table, label, book, wide_in_order = FALSE) {
+frame_part <- function(table, names, label, book, wide_in_order = FALSE) {
   keys <- renamed_columns(unique_keys(colnames(table)), to_python)
   nodes <- lapply(seq_along(keys), function(j) value_node(table[[j]], sprintf("%s$%s", label, keys[[j]]), book))
   rules <- some_rules(Map(rule_of, as.list(unname(columns_of(table))), nodes), keys)
@@ -142,7 +166,7 @@ frame_part <- function(table, label, book, wide_in_order = FALSE) {
     rules = rules, metadata = S4Vectors::metadata(table), about = S4Vectors::mcols(table)
   )
   if (length(recipe$names) || length(recipe$about)) recipe$keys <- keys
-  if (any(hidden)) recipe$rows <- rownames(table)
+  if (any(hidden)) recipe$rows <- names
   if (any(wide) && !ordered) recipe$wide <- keys[wide]
   seen <- !hidden & !wide
   list(
@@ -163,14 +187,9 @@ renamed_columns <- function(keys, names) {
 
 # --- coordinates of the rows: readable in Python as a table in varm
 
-ranges_part <- function(x, label, book) {
-  nothing <- list(wire = named_items(), recipe = NULL)
-  if (!methods::is(x, "RangedSummarizedExperiment")) {
-    return(nothing)
-  }
-  ranges <- SummarizedExperiment::rowRanges(x)
-  if (methods::is(ranges, "GRangesList") && sum(lengths(ranges)) == 0L) {
-    return(nothing)
+ranges_part <- function(ranges, label, book) {
+  if (is.null(ranges)) {
+    return(list(wire = named_items(), recipe = NULL))
   }
   S4Vectors::mcols(ranges) <- NULL
   if (!identical(class(ranges)[[1L]], "GRanges")) {
@@ -205,8 +224,8 @@ metadata_part <- function(metadata, label, book) {
 # more than copying a matrix: the internal tables are read once instead.
 
 inner_tables <- function(x) {
-  columns <- SingleCellExperiment::int_colData(x)
-  rows <- SingleCellExperiment::int_elementMetadata(x)
+  columns <- SingleCellExperiment::int_colData(x)@listData
+  rows <- SingleCellExperiment::int_elementMetadata(x)@listData
   others <- as.list(columns[["altExps"]])
   if (length(others)) others <- as.list(SingleCellExperiment::altExps(x, withDimnames = FALSE))
   list(
@@ -253,6 +272,9 @@ inner_parts <- function(x, named, book, taken) {
 
 reduced_part <- function(reduced, coordinates, label, book, taken) {
   names <- names(reduced)
+  if (!length(reduced) && is.null(coordinates)) {
+    return(list(wire = named_items(), recipe = NULL))
+  }
   if (!is.null(coordinates)) reduced <- c(reduced, list(spatial = coordinates))
   keys <- unique_keys(names(reduced), taken)
   parts <- Map(function(value, key) reduced_node(value, sprintf("%s$%s", label, key), book), reduced, keys)
@@ -278,6 +300,9 @@ reduced_node <- function(value, label, book) {
 
 # A pair is an edge; the graph crosses as a sparse matrix, from x to, with the numbers of the first column that has any.
 pairs_part <- function(pairs) {
+  if (!length(pairs)) {
+    return(list(wire = named_items(), recipe = NULL))
+  }
   keys <- unique_keys(names(pairs))
   nodes <- unname(lapply(pairs, pair_node))
   rules <- some_rules(unname(Map(pair_rule, pairs, nodes)), keys)

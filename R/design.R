@@ -135,6 +135,7 @@ remove_factors <- function(formula, factors, argument, call) {
 }
 
 evaluate_formula <- function(formula, frame, argument, call) {
+  environment(formula) <- spline_environment(formula)
   tryCatch(
     {
       model_frame <- stats::model.frame(formula, data = frame, na.action = stats::na.pass)

@@ -42,3 +42,27 @@ need_package <- function(package, what, call) {
     abort_missing(text, call)
   }
 }
+
+# First in a method whose `...` is there only because the generic has it: what lands in it was meant for something, and
+# ignored it would give another answer than was asked for. as.data.frame() gets `stringsAsFactors` from data.frame().
+refuse_dots <- function(frame = rlang::caller_env()) {
+  given <- as.list(eval(quote(substitute(list(...))), frame))[-1L]
+  given <- given[setdiff(seq_along(given), match("stringsAsFactors", names(given)))]
+  if (!length(given)) {
+    return(invisible())
+  }
+  known <- setdiff(names(formals(sys.function(sys.parent()))), c("...", "row.names", "optional", "y"))
+  listed <- paste0("`", known, "`", collapse = ", ")
+  name <- c(names(given)[nzchar(names(given))], "")[[1L]]
+  text <- if (nzchar(name)) {
+    sprintf("`%s` is not an argument here%s. The arguments are %s.", name, did_you_mean(name, known), listed)
+  } else {
+    sprintf("The arguments here are %s; got %s more. Name what you pass.", listed, length(given))
+  }
+  abort_input(text, frame)
+}
+
+did_you_mean <- function(name, known) {
+  distance <- utils::adist(name, known, ignore.case = TRUE)
+  if (min(distance) > 2L) "" else sprintf(" (did you mean `%s`?)", known[[which.min(distance)]])
+}

@@ -82,6 +82,7 @@ batch_lines <- function(stats) {
 #' @method summary isthmus_factors
 #' @export
 summary.isthmus_factors <- function(object, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   text <- call_engine("summary", engine_fit(object, call), .call = call)
   structure(list(text = text), class = "summary.isthmus_factors")
@@ -98,6 +99,7 @@ print.summary.isthmus_factors <- function(x, ...) {
 #' @method logLik isthmus_factors
 #' @export
 logLik.isthmus_factors <- function(object, ...) {
+  refuse_dots()
   values <- by_batch(object, "log_likelihood")
   structure(values, df = unname(n_parameters(object)), nobs = unname(nobs.isthmus_factors(object)))
 }
@@ -111,6 +113,7 @@ n_parameters <- function(fit) round((by_batch(fit, "aic") + 2 * by_batch(fit, "l
 #' @method AIC isthmus_factors
 #' @export
 AIC.isthmus_factors <- function(object, ..., k = 2) {
+  refuse_dots()
   check_penalty(k, rlang::current_env())
   -2 * by_batch(object, "log_likelihood") + k * n_parameters(object)
 }
@@ -118,17 +121,24 @@ AIC.isthmus_factors <- function(object, ..., k = 2) {
 #' @rdname isthmus_factors-methods
 #' @method BIC isthmus_factors
 #' @export
-BIC.isthmus_factors <- function(object, ...) by_batch(object, "bic")
+BIC.isthmus_factors <- function(object, ...) {
+  refuse_dots()
+  by_batch(object, "bic")
+}
 
 #' @rdname isthmus_factors-methods
 #' @method nobs isthmus_factors
 #' @export
-nobs.isthmus_factors <- function(object, ...) by_batch(object, "n_time")
+nobs.isthmus_factors <- function(object, ...) {
+  refuse_dots()
+  by_batch(object, "n_time")
+}
 
 #' @rdname isthmus_factors-methods
 #' @method predict isthmus_factors
 #' @export
 predict.isthmus_factors <- function(object, h = 12L, level = 0.95, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   forecast(object, h, level, call)
 }
@@ -138,6 +148,7 @@ predict.isthmus_factors <- function(object, h = 12L, level = 0.95, ...) {
 #' @method fitted isthmus_factors
 #' @export
 fitted.isthmus_factors <- function(object, batch = NULL, ...) {
+  refuse_dots()
   series_by_time(object, "fitted", batch, NULL, rlang::current_env())
 }
 
@@ -145,6 +156,7 @@ fitted.isthmus_factors <- function(object, batch = NULL, ...) {
 #' @method residuals isthmus_factors
 #' @export
 residuals.isthmus_factors <- function(object, batch = NULL, type = "innovations", ...) {
+  refuse_dots()
   series_by_time(object, "residuals", batch, type, rlang::current_env())
 }
 
@@ -159,6 +171,7 @@ series_by_time <- function(fit, what, batch, type, call) {
 #' @method as.data.frame isthmus_factors
 #' @export
 as.data.frame.isthmus_factors <- function(x, row.names = NULL, optional = FALSE, ..., table = "factors") {
+  refuse_dots()
   call <- rlang::current_env()
   refuse_na(list(table = table), call)
   if (is.character(row.names) && length(row.names) == 1L) {

@@ -76,6 +76,7 @@ fit_factors <- function(data, factors = "factor", global_factors = 1L, factor_mu
                         engine = "isthmus", max_iter = 10000L, tol = 1e-4, n_workers = NULL, seed = 0L,
                         progress = NULL, assay = 1L, BPPARAM = NULL) {
   call <- rlang::current_env()
+  refuse_rpy2(call)
   refuse_na(list(
     factors = factors, global_factors = global_factors, factor_multiplicities = factor_multiplicities,
     factor_orders = factor_orders, idiosyncratic = idiosyncratic, batch = batch, time = time, transform = transform,

@@ -13,9 +13,11 @@
 #'   memory: 12 bytes a positive count. An AnnData that is backed by a file is never
 #'   read as a whole.
 #' @param design The mean model: a one-sided formula, evaluated by R on the
-#'   columns of the cell data (`ns()`, `relevel()`, `cut()`, `I(x^2)` and every
-#'   other R function work; `offset()` terms are added to `offset`), or a matrix,
-#'   cells x terms.
+#'   columns of the cell data (`relevel()`, `cut()`, `I(x^2)` and every other R
+#'   function work; `offset()` terms are added to `offset`), or a matrix, cells x
+#'   terms. Splines need no library: `ns(x, df = 4)` and `bs(x, df = 4)` are those of
+#'   the package splines, `cr(x, df = 4)` is a natural and `cc(x, df = 4)` a cyclic
+#'   cubic regression spline, with knots at quantiles (or `knots = `, ends included).
 #' @param dispersion_design The model of log alpha, in the same forms. A larger
 #'   alpha means more variable.
 #' @param constraints,dispersion_constraints Linear constraints on the parameters:
@@ -41,14 +43,19 @@
 #'   inflation), or the name of a column. Parameters whose cells all have weight 0
 #'   in a gene have no estimate there (status `"separated"`). The means of the
 #'   tables, size factors and residuals do not use them.
-#' @param noise_model `"nb"` (also `"negative_binomial"`) or `"poisson"`.
+#' @param noise_model `"nb"` (also `"negative_binomial"`), `"poisson"`, or `"normal"`
+#'   (also `"norm"`) for values that are no counts, such as logarithms: mu = size
+#'   factor * (X a) + offset without a logarithm, and a variance exp(Z b) in the place
+#'   of alpha. Its `"auto"` size factors are 1, `log2fc` is `NA`, and its tests are
+#'   `"wald"`, `"lrt"` and `"score"`.
 #' @param dispersion How alpha is estimated; the mean is at its maximum given alpha
 #'   in each case. `"ml"`: joint maximum likelihood, too small with few samples.
 #'   `"moments"`: by moments. `"cox_reid"`: by the Cox-Reid adjusted profile
 #'   likelihood, for any dispersion design. `"trend"`: drawn towards a trend with
 #'   the mean, as DESeq2 does, for one dispersion a gene; the means are refitted at
 #'   each dispersion, which DESeq2 does with
-#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`.
+#'   `estimateDispersionsGeneEst(linearMu = FALSE, niter = 20, minmu = 1e-6)`; genes
+#'   whose moments show no dispersion take no part in the trend, as there.
 #' @param by One fit a level: the name of a column, or one label per cell. Each level
 #'   is fitted as if there were no other cells, size factors included; tables and
 #'   tests gain the column.
@@ -98,6 +105,7 @@ fit_glm <- function(data, design = ~1, dispersion_design = ~1, constraints = NUL
                     gene_names = NULL, assay = "counts", init = "auto", dispersion_init = "auto", chunk_genes = NULL,
                     max_iter = 100L, tol = 1e-8, dtype = "float64", n_threads = NULL, progress = NULL, BPPARAM = NULL) {
   call <- rlang::current_env()
+  refuse_rpy2(call) # before anything about the data, which Python would see otherwise
   if (!is.null(by)) {
     return(fit_strata(mget(setdiff(names(formals()), "by")), by, match.call(), call))
   }

@@ -90,6 +90,7 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
                              early_stopping = TRUE, batch_size = 512L, lr = 1e-3, accelerator = "auto", seed = 0L,
                              progress = NULL, covariates = NULL, cell_radius = NULL, ...) {
   call <- rlang::current_env()
+  refuse_rpy2(call)
   check_labels(missing(labels), call)
   options <- list(
     n_neighbors = n_neighbors, radius = radius, same_type_neighbors = same_type_neighbors, n_heads = n_heads,
@@ -131,7 +132,8 @@ fit_interactions <- function(data, labels, coordinates = "spatial", sample = NUL
 #'   sce <- simulate_interactions(600, 20, n_samples = 2, seed = 1)
 #'   first <- sce$sample == "sample1"
 #'   fit <- fit_interactions(
-#'     sce[, first], labels = "cell_type", assay = "logcounts", n_neighbors = 10, folds = 2, max_epochs = 2
+#'     sce[, first], labels = "cell_type", assay = "logcounts", n_neighbors = 10,
+#'     folds = 2, max_epochs = 2
 #'   )
 #'   transfer(fit, sce[, !first], labels = "cell_type", assay = "logcounts")
 #' }

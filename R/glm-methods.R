@@ -60,8 +60,9 @@ NULL
 #' @export
 print.isthmus_glm <- function(x, ...) {
   facts <- x$facts
-  model <- if (identical(facts$noise_model, "poisson")) "Poisson" else "Negative-binomial"
-  cat(sprintf("%s GLM of %s in %s\n", model, count_of(facts$n_genes, "gene"), count_of(facts$n_cells, "cell")))
+  models <- c(nb = "Negative-binomial GLM", poisson = "Poisson GLM", normal = "Normal linear model")
+  model <- models[[facts$noise_model]]
+  cat(sprintf("%s of %s in %s\n", model, count_of(facts$n_genes, "gene"), count_of(facts$n_cells, "cell")))
   cat(sprintf("  mean:       %s; %s\n", facts$design, paste(x$state$mean_names, collapse = ", ")))
   if (length(x$state$dispersion_names)) {
     cat(sprintf("  dispersion: %s; %s\n", facts$dispersion_design, paste(x$state$dispersion_names, collapse = ", ")))
@@ -77,6 +78,7 @@ count_of <- function(n, noun) paste0(format(n, big.mark = ","), " ", noun, if (n
 #' @method summary isthmus_glm
 #' @export
 summary.isthmus_glm <- function(object, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   text <- call_engine("summary", engine_fit(object, call), .call = call)
   structure(list(text = text), class = "summary.isthmus_glm")
@@ -93,6 +95,7 @@ print.summary.isthmus_glm <- function(x, ...) {
 #' @method coef isthmus_glm
 #' @export
 coef.isthmus_glm <- function(object, model = "mean", ...) {
+  refuse_dots()
   check_model(model, rlang::current_env())
   state <- object$state
   values <- t(if (model == "mean") state$coef else state$dispersion_coef)
@@ -111,6 +114,7 @@ check_model <- function(model, call) {
 #' @method vcov isthmus_glm
 #' @export
 vcov.isthmus_glm <- function(object, gene, information = "expected", ...) {
+  refuse_dots()
   call <- rlang::current_env()
   if (missing(gene)) {
     abort_input("`gene` must be the name or the number of one gene. Pass, for example, gene = 1.", call)
@@ -145,6 +149,7 @@ parameter_names <- function(fit) {
 #' @method logLik isthmus_glm
 #' @export
 logLik.isthmus_glm <- function(object, ...) {
+  refuse_dots()
   values <- stats::setNames(object$state$log_likelihood, object$state$gene_names)
   structure(values, df = object$facts$n_free, nobs = nobs.isthmus_glm(object))
 }
@@ -154,6 +159,7 @@ logLik.isthmus_glm <- function(object, ...) {
 #' @method AIC isthmus_glm
 #' @export
 AIC.isthmus_glm <- function(object, ..., k = 2) {
+  refuse_dots()
   check_penalty(k, rlang::current_env())
   -2 * gene_log_likelihood(object) + k * object$facts$n_free
 }
@@ -170,6 +176,7 @@ check_penalty <- function(k, call) {
 #' @method BIC isthmus_glm
 #' @export
 BIC.isthmus_glm <- function(object, ...) {
+  refuse_dots()
   -2 * gene_log_likelihood(object) + log(nobs.isthmus_glm(object)) * object$facts$n_free
 }
 
@@ -179,13 +186,17 @@ gene_log_likelihood <- function(fit) stats::setNames(fit$state$log_likelihood, f
 #' @importFrom stats nobs
 #' @method nobs isthmus_glm
 #' @export
-nobs.isthmus_glm <- function(object, ...) as.integer(object$facts$n_cells)
+nobs.isthmus_glm <- function(object, ...) {
+  refuse_dots()
+  as.integer(object$facts$n_cells)
+}
 
 #' @rdname isthmus_glm-methods
 #' @importFrom stats predict
 #' @method predict isthmus_glm
 #' @export
 predict.isthmus_glm <- function(object, newdata = NULL, size_factors = NULL, offset = NULL, type = "mean", ...) {
+  refuse_dots()
   call <- rlang::current_env()
   fit <- engine_fit(object, call)
   cells <- object$state$cell_names
@@ -219,6 +230,7 @@ join_offset <- function(offset, formula_offset) {
 #' @method residuals isthmus_glm
 #' @export
 residuals.isthmus_glm <- function(object, data, type = "pearson", offset = NULL, seed = 0L, assay = "counts", ...) {
+  refuse_dots()
   call <- rlang::current_env()
   if (missing(data)) {
     text <- "`data` must be the counts that were fitted: a fit keeps none. Pass the same object as to fit_glm()."
@@ -237,6 +249,7 @@ residuals.isthmus_glm <- function(object, data, type = "pearson", offset = NULL,
 #' @method as.data.frame isthmus_glm
 #' @export
 as.data.frame.isthmus_glm <- function(x, row.names = NULL, optional = FALSE, ..., table = "coefficients") {
+  refuse_dots()
   call <- rlang::current_env()
   frame <- unwire_table(call_engine("table", engine_fit(x, call), table, .call = call))
   if (!is.null(row.names)) row.names(frame) <- row.names

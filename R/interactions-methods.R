@@ -62,6 +62,7 @@ first_types <- function(types, most = 6L) {
 #' @method summary isthmus_interactions
 #' @export
 summary.isthmus_interactions <- function(object, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   text <- call_engine("summary", engine_fit(object, call), .call = call)
   structure(list(text = text), class = "summary.isthmus_interactions")
@@ -77,12 +78,16 @@ print.summary.isthmus_interactions <- function(x, ...) {
 #' @rdname isthmus_interactions-methods
 #' @method nobs isthmus_interactions
 #' @export
-nobs.isthmus_interactions <- function(object, ...) object$facts$n_cells
+nobs.isthmus_interactions <- function(object, ...) {
+  refuse_dots()
+  object$facts$n_cells
+}
 
 #' @rdname isthmus_interactions-methods
 #' @method predict isthmus_interactions
 #' @export
 predict.isthmus_interactions <- function(object, neighbors = TRUE, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   refuse_na(list(neighbors = neighbors), call)
   found <- call_engine("predict_interactions", engine_fit(object, call), neighbors = neighbors, .call = call)
@@ -95,6 +100,7 @@ predict.isthmus_interactions <- function(object, neighbors = TRUE, ...) {
 #' @export
 as.data.frame.isthmus_interactions <- function(x, row.names = NULL, optional = FALSE, ...,
                                                table = "explained_variance") {
+  refuse_dots()
   call <- rlang::current_env()
   frame <- unwire_table(call_engine("table", engine_fit(x, call), table, .call = call))
   if (!is.null(row.names)) row.names(frame) <- row.names

@@ -17,7 +17,8 @@
 #'   type whose cells lie where B's do not is informative too: read the largest
 #'   effects first. And where values are shares of a cell's counts, all other genes
 #'   fall where some rise: small effects of one sign in many genes. Size factors that
-#'   the response does not move (control genes, the cell's area) take these away.
+#'   the response does not move ([stable_size_factors()], control genes, the cell's
+#'   area) take these away.
 #' * `interaction_matrix`: numbers of significant genes, by sender and receiver.
 #' * `attention`: whom a cell attends to, a row for each receiver, neighbour and
 #'   head. `attention_by_distance`: its mean in bins of distance.
@@ -193,7 +194,8 @@ contributions <- function(fit, sender = NULL, gene = NULL) {
 #' if (isthmus_available("torch")) {
 #'   sce <- simulate_interactions(600, 20, n_samples = 6, seed = 1)
 #'   fit <- fit_interactions(
-#'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8, folds = 2, max_epochs = 2
+#'     sce, labels = "cell_type", sample = "sample", assay = "logcounts", n_neighbors = 8,
+#'     folds = 2, max_epochs = 2
 #'   )
 #'   condition <- setNames(rep(c("healthy", "ill"), 3), paste0("sample", 1:6))
 #'   head(compare_interactions(fit, condition))

@@ -28,6 +28,7 @@ NULL
 #' @method plot isthmus_factors
 #' @export
 plot.isthmus_factors <- function(x, y, type = "factors", names = NULL, level = 0.95, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   if (!missing(y)) abort_input("`y` is not used; what is plotted is named, as in plot(fit, type = \"loadings\").", call)
@@ -97,6 +98,7 @@ plot_path <- function(fit, names, level, call) {
 #' @method plot isthmus_forecast
 #' @export
 plot.isthmus_forecast <- function(x, y, names = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   shown <- shown_rows(x[order(x$kind), ], "name", names, 6L, call)
@@ -117,6 +119,7 @@ plot.isthmus_forecast <- function(x, y, names = NULL, ...) {
 #' @method plot isthmus_news
 #' @export
 plot.isthmus_news <- function(x, y, names = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   table <- x[x$kind != "reestimation" | x$impact != 0, ]
@@ -138,6 +141,7 @@ plot.isthmus_news <- function(x, y, names = NULL, ...) {
 #' @method plot isthmus_n_factors
 #' @export
 plot.isthmus_n_factors <- function(x, y, ...) {
+  refuse_dots()
   need_package("ggplot2", "`plot`", rlang::current_env())
   shown <- x[!is.na(x$value), ]
   class(shown) <- "data.frame"

@@ -64,6 +64,7 @@ check_choice <- function(value, known, argument, call) {
 #' @method plot isthmus_explained_variance
 #' @export
 plot.isthmus_explained_variance <- function(x, y, receiver = NULL, heads = NULL, n_genes = 20L, fdr = 0.05, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   table <- in_order(x, c("receiver", "head"))
@@ -103,6 +104,7 @@ plot_gene_heads <- function(table, receiver, n_genes, call) {
 #' @method plot isthmus_interaction_matrix
 #' @export
 plot.isthmus_interaction_matrix <- function(x, y, type = "tiles", min_genes = 1L, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   if (!missing(y)) abort_input("`y` is not used. Name the kind of plot: plot(x, type = \"graph\").", call)
@@ -165,6 +167,7 @@ arrow_ends <- function(pairs, nodes, gap = 0.12) {
 #' @method plot isthmus_attention_by_distance
 #' @export
 plot.isthmus_attention_by_distance <- function(x, y, receiver = NULL, heads = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   table <- in_order(x, c("receiver", "sender", "head"))
@@ -185,6 +188,7 @@ plot.isthmus_attention_by_distance <- function(x, y, receiver = NULL, heads = NU
 #' @method plot isthmus_length_scales
 #' @export
 plot.isthmus_length_scales <- function(x, y, ...) {
+  refuse_dots()
   need_package("ggplot2", "`plot`", rlang::current_env())
   table <- in_order(x[!is.na(x$median), ], "head")
   table$pair <- paste(table$sender, table$receiver, sep = " \u2192 ")
@@ -200,6 +204,7 @@ plot.isthmus_length_scales <- function(x, y, ...) {
 #' @method plot isthmus_contributions
 #' @export
 plot.isthmus_contributions <- function(x, y, sender = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   table <- in_order(x, c("sender", "sample"))

@@ -32,6 +32,7 @@ NULL
 #' @method plot isthmus_test
 #' @export
 plot.isthmus_test <- function(x, y, fdr = 0.05, n_labels = 10, type = "volcano", ...) {
+  refuse_dots()
   need_package("ggplot2", "`plot`", rlang::current_env())
   check_type(type, c("volcano", "ma", "pvalues"), rlang::current_env())
   if (type == "pvalues") {
@@ -39,8 +40,8 @@ plot.isthmus_test <- function(x, y, fdr = 0.05, n_labels = 10, type = "volcano",
   }
   if (all(is.na(x$log2fc)) && !all(is.na(x$pval))) {
     text <- paste(
-      "`x` must have fold changes; a test of several coefficients at once has none.",
-      "Test one coefficient or one contrast."
+      "`x` must have fold changes; a test of several coefficients at once has none, nor has the normal noise model.",
+      "Test one coefficient or one contrast of counts."
     )
     abort_input(text, rlang::current_env())
   }
@@ -111,11 +112,12 @@ minus_log10 <- function(test) {
 #' @method plot isthmus_glm
 #' @export
 plot.isthmus_glm <- function(x, y, type = "dispersion", data = NULL, gene = 1L, reference = NULL, ...) {
+  refuse_dots()
   call <- rlang::current_env()
   need_package("ggplot2", "`plot`", call)
   check_type(type, c("dispersion", "fitted", "coefficients"), call)
   switch(type,
-    dispersion = plot_dispersion(x),
+    dispersion = plot_dispersion(x, call),
     fitted = plot_fitted(x, data, gene, call),
     coefficients = plot_coefficients(x, reference, call)
   )
@@ -155,7 +157,11 @@ plot_coefficients <- function(x, reference, call) {
     ggplot2::theme_minimal()
 }
 
-plot_dispersion <- function(x) {
+plot_dispersion <- function(x, call) {
+  if (identical(x$facts$noise_model, "normal")) {
+    text <- "`x` must be of counts for dispersion against mean; it has noise_model = \"normal\"."
+    abort_input(text, call)
+  }
   genes <- data.frame(mean = x$state$mean, dispersion = x$state$dispersion, status = x$state$status)
   genes <- genes[!is.na(genes$dispersion) & !is.na(genes$mean) & genes$mean > 0, ]
   # logarithmic axes have no place for zero, the Poisson limit

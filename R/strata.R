@@ -37,9 +37,9 @@ fit_stratum <- function(arguments, source, at, name, level, call) {
     own[argument] <- list(columns_of_cells(arguments[[argument]], at, source$n, argument, call))
   }
   if (!is.null(source$table)) own$cell_data <- drop_unused(source$table[at, , drop = FALSE])
-  tryCatch(do.call(fit_glm, own), isthmus_input_error = function(e) {
-    rule <- "`by`: level '%s' of '%s' (%d cells) cannot be fitted. %s"
-    abort_input(sprintf(rule, level, name, length(at), conditionMessage(e)), call)
+  tryCatch(call_by_name("fit_glm", own), isthmus_input_error = function(e) {
+    rule <- "`by`: level '%s' of '%s' (%s) cannot be fitted. %s"
+    abort_input(sprintf(rule, level, name, count_of(length(at), "cell"), conditionMessage(e)), call)
   })
 }
 
@@ -109,7 +109,8 @@ check_cells <- function(got, n, argument, call) {
 }
 
 test_strata <- function(fits, arguments, envir, call) {
-  needed <- !identical(arguments$method, "wald") || !is.null(arguments$replicate)
+  separated <- vapply(unclass(fits), function(fit) "separated" %in% fit$state$status, NA)
+  needed <- !identical(arguments$method, "wald") || !is.null(arguments$replicate) || any(separated)
   if (is.null(arguments$data) && needed) arguments$data <- data_of_call(attr(fits, "call"), envir)
   n <- attr(fits, "n_cells")
   if (!is.null(arguments$data)) check_cells(NCOL(arguments$data), n, "data", call)
@@ -121,8 +122,14 @@ test_strata <- function(fits, arguments, envir, call) {
       own[argument] <- list(columns_of_cells(arguments[[argument]], at, n, argument, call))
     }
     own["reduced"] <- list(rows_of_cells(arguments$reduced, at, n, "reduced", call))
-    do.call(test_glm, c(list(fits[[level]]), own))
+    own["fit"] <- list(fits[[level]])
+    tryCatch(call_by_name("test_glm", own), isthmus_input_error = function(e) abort_input(conditionMessage(e), call))
   })
+}
+
+# do.call() would put whole fits and counts into the calls that warnings show.
+call_by_name <- function(name, arguments) {
+  eval(as.call(c(as.name(name), lapply(stats::setNames(nm = names(arguments)), as.name))), arguments)
 }
 
 # The object that the call of fit_glm() names, if it is there
@@ -145,6 +152,7 @@ stacked <- function(fits, table_of) {
 #' @method as.data.frame isthmus_glm_strata
 #' @export
 as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FALSE, ..., table = "coefficients") {
+  refuse_dots()
   stacked(x, function(level) as.data.frame(x[[level]], table = table))
 }
 
@@ -152,6 +160,7 @@ as.data.frame.isthmus_glm_strata <- function(x, row.names = NULL, optional = FAL
 #' @method coef isthmus_glm_strata
 #' @export
 coef.isthmus_glm_strata <- function(object, model = "mean", ...) {
+  refuse_dots()
   lapply(stats::setNames(nm = names(object)), function(level) stats::coef(object[[level]], model = model))
 }
 

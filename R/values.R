@@ -167,8 +167,14 @@ from_node <- function(node) {
     list = from_list(node),
     frame = from_frame(node),
     logical = shaped(as.logical(strip(node$values)), node$dim),
-    shaped(strip(node$values), node$dim)
+    from_numbers(node)
   )
+}
+
+# What has its dim already is not touched: that would be a copy.
+from_numbers <- function(node) {
+  ready <- length(node$dim) && identical(attributes(node$values), list(dim = as.integer(node$dim)))
+  if (ready) node$values else shaped(strip(node$values), node$dim)
 }
 
 # Not `dim(x) <- NULL`, which copies a vector that something else still holds

@@ -123,3 +123,59 @@ unwire_table <- function(columns, class = NULL) {
 unwire_state <- function(state) lapply(state, unwire_vector)
 
 wire_state <- function(x) if (is.character(x) || !is.null(dim(x))) x else wire_vector(x)
+
+# --- large arrays -----------------------------------------------------------------------------------------------------
+
+# Where an array of Python is large the wire says only that it waits: reticulate would make one copy for itself and one
+# for R. R allocates here, Python writes into it.
+filled <- function(wire, waiting, room, call, show = shown_to_python) {
+  if (!length(room$types)) {
+    return(wire)
+  }
+  vectors <- Map(zeros, as.character(unlist(room$types)), room$dims)
+  names(vectors) <- paste0("v", seq_along(vectors))
+  shown <- show(vectors)
+  written <- if (!is.null(shown)) call_engine("fill", waiting, shown, .call = call)
+  if (!was_written(vectors, written)) {
+    arrays <- call_engine("hand_over", waiting, .call = call)
+    vectors <- Map(shaped, lapply(arrays, strip), lapply(room$dims, matrix_dim))
+  }
+  with_vectors(wire, vectors)
+}
+
+matrix_dim <- function(dim) if (length(dim) > 1L) dim
+
+# New with each call, and shared with nothing, which is why Python may write into it.
+zeros <- function(type, dim) {
+  x <- vector(type, prod(dim))
+  if (length(dim) > 1L) dim(x) <- dim
+  x
+}
+
+# As reticulate shows the columns of a data.frame: with no copy, and vectors with no dim, which could not be taken off
+# again without a copy. It is not exported; without it the arrays cross as usual.
+shown_to_python <- function(vectors) {
+  show <- get0("r_convert_dataframe", envir = asNamespace("reticulate"), inherits = FALSE)
+  tryCatch(show(vectors, FALSE), error = function(e) NULL)
+}
+
+# A reticulate that shows a copy would leave zeros here.
+was_written <- function(vectors, written) {
+  if (is.null(written)) {
+    return(FALSE)
+  }
+  same <- function(x, at, value) at == 0 || identical(as.double(x[[at]]), value) || (is.na(x[[at]]) && is.na(value))
+  all(mapply(same, vectors, strip(written$at), strip(written$values)))
+}
+
+with_vectors <- function(wire, vectors) {
+  if (!is.list(wire)) {
+    return(wire)
+  }
+  if (identical(names(wire), "waiting")) {
+    return(vectors[[wire$waiting]])
+  }
+  at <- vapply(wire, is.list, NA)
+  wire[at] <- lapply(wire[at], with_vectors, vectors)
+  wire
+}

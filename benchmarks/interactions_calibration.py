@@ -4,9 +4,10 @@
     python benchmarks/interactions_calibration.py --quick     # 2 data sets of each kind
     python benchmarks/interactions_calibration.py --cache DIR --parts null --seeds 0:20   # a share of the null data
 
-1. Planted: `bench_data.tissue`, seeds 0-4, 15 genes of A cells within 8 units of a B cell times exp(1.5). Twice: X as
-   it comes, log(1 + 200 x share of the cell's counts), and with shares of the counts of the genes that were not
-   planted, which the interaction leaves as they are.
+1. Planted: `bench_data.tissue`, seeds 0-4, 15 genes of A cells within 8 units of a B cell times exp(1.5). Three times:
+   X as it comes, log(1 + 200 x share of the cell's counts); log(1 + counts / `stable_size_factors`), which know nothing
+   of what was planted; and with shares of the counts of the genes that were not planted, which the interaction leaves
+   as they are.
 2. Null, same settings in the same run: 40 tissues without interaction, and 40 whose cells carry a smooth random field
    for each type and gene (`simulate_interactions`), with a range of twice the reach of a neighbourhood. Reach: median
    distance of the 30th neighbour. Range: where the correlation of the field is 0.05.
@@ -31,7 +32,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from isthmus.interaction import explained_variance, fit_interactions, neighbor_effects
+from isthmus.interaction import explained_variance, fit_interactions, neighbor_effects, stable_size_factors
 from isthmus.interaction.neighbors import find_neighbors, typical_reach
 from isthmus.testing import simulate_interactions
 
@@ -47,9 +48,9 @@ PLANTED_NOTES = [
     "quarter to a half, and the share of every other gene falls: the exact expectation (`expected_change`) is negative",
     "for each of the other genes that have counts. 'of which X truly changes so' counts the significant genes that",
     "were not planted whose effect has the sign of that expectation; the false discovery proportion counts the rest.",
-    "With shares of the counts of the genes that were not planted nothing but the planted genes changes, so any other",
-    "gene is false. C->A is composition of another kind: a neighbourhood full of C holds few B, so C's places tell",
-    "where B is not.",
+    "With sizes from stable genes, or shares of the counts of the genes that were not planted, nothing but the planted",
+    "genes changes, so any other gene is false. C->A is composition of another kind: a neighbourhood full of C holds",
+    "few B, so C's places tell where B is not.",
 ]
 NULL_NOTES = [
     "Smooth fields: each type and gene has its own Gaussian random field, sd 0.5 on the log rate, correlation 0.05 at",
@@ -102,6 +103,9 @@ def planted_rows(seed: int) -> list[dict[str, object]]:
     data = bench_data().tissue(seed=seed)
     rows = [planted_row(seed, "all", data)]
     counts, unmoved = data.layers["counts"].toarray(), ~data.var["planted"].to_numpy()
+    sizes = stable_size_factors(data, labels="cell_type", layer="counts").to_numpy()
+    data.X = np.log1p(counts / sizes[:, None]).astype(np.float32)
+    rows.append(planted_row(seed, "stable genes", data))
     data.X = np.log1p(200 * counts / np.maximum(counts[:, unmoved].sum(axis=1, keepdims=True), 1)).astype(np.float32)
     return [*rows, planted_row(seed, "not planted", data)]
 

@@ -6,7 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODELS = ("glm", "glm_designs", "glm_stored", "glm_replicates", "factors", "ambient", "interactions", "bridge")
+MODELS = (
+    "glm",
+    "glm_designs",
+    "glm_deliverable",
+    "glm_stored",
+    "glm_replicates",
+    "factors",
+    "ambient",
+    "interactions",
+    "bridge",
+)
 
 for model in MODELS:
     subprocess.run([sys.executable, str(Path(__file__).with_name(f"{model}.py")), *sys.argv[1:]], check=True)

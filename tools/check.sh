@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # R CMD check of the committed tree. Built from `git archive`, because R CMD build copies .venv and build/ before it
 # drops what .Rbuildignore names. Fails on an ERROR or a WARNING; a NOTE passes.
+# Debian has no SpatialExperiment, which gives the one NOTE that is left.
 # usage: tools/check.sh [--as-cran | --bioc]
 #   --as-cran  with CRAN's options. What asks CRAN itself gets an empty repository: this machine may have no network.
 #   --bioc     BiocCheck of the tarball instead, without its checks that need the network.
@@ -26,7 +27,9 @@ if [ "${1:-}" = --as-cran ]; then
     -e 'saveRDS(matrix("", 0, 6, dimnames = list(NULL, columns)), "cran/web/packages/packages.rds")' \
     -e 'cat(sprintf("options(repos = c(CRAN = \"file://%s/cran\"))\n", getwd()), file = "cran/Rprofile")'
   export R_PROFILE_USER=$work/cran/Rprofile R_CRAN_WEB=file://$work/cran R_CRAN_SRC=file://$work/cran
-  export _R_CHECK_CRAN_INCOMING_=false _R_CHECK_XREFS_USE_ALIASES_FROM_CRAN_=false
+  export _R_CHECK_CRAN_INCOMING_=false _R_CHECK_XREFS_USE_ALIASES_FROM_CRAN_=false _R_CHECK_SYSTEM_CLOCK_=false
+  # torch makes a folder in /tmp when it is first imported, which the check would call detritus of ours
+  export TORCHINDUCTOR_CACHE_DIR=$work/torch
 fi
 _R_CHECK_FORCE_SUGGESTS_=false R CMD check ${1:-} --no-manual isthmus_*.tar.gz || status=$?
 log=isthmus.Rcheck/00check.log

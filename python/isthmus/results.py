@@ -23,6 +23,7 @@ State = dict[str, Any]
 FORMAT = 1
 _KINDS = {  # where the class of a saved fit lives
     "GlmFit": "isthmus.glm.result",
+    "GlmFits": "isthmus.glm.strata",
     "FactorFit": "isthmus.factors.result",
     "AmbientFit": "isthmus.ambient.result",
     "InteractionFit": "isthmus.interaction.result",
@@ -78,7 +79,7 @@ def save_fit(fit: Fit, path: str | os.PathLike[str], *, overwrite: bool = False)
     Parameters
     ----------
     fit
-        Any fit of this package.
+        Any fit of this package; those of ``fit_glm(by=)`` go into one directory.
     path
         The directory to make.
     overwrite

@@ -48,7 +48,10 @@ GLM_GENES = {
     "status": _STATUS,
     "mean": Column("float64", "counts", "mean over cells of count / size factor", "all_zero"),
     "dispersion": Column(
-        "float64", "", "alpha of Var = mu + alpha mu^2, averaged over cells; 0 at the Poisson limit", "all_zero"
+        "float64",
+        "",
+        "alpha of Var = mu + alpha mu^2, averaged over cells; 0 at the Poisson limit; the normal model's variance",
+        "all_zero",
     ),
     "log_likelihood": Column("float64", "natural log", "log-likelihood with every constant", "all_zero"),
     "n_iter": Column("int32", "", "Newton steps"),
@@ -65,7 +68,7 @@ TEST_GLM = {
         "value of the contrast",
         "several rows tested at once; all_zero; poisson_limit in the dispersion model",
     ),
-    "log2fc": Column("float64", "log2", "estimate / ln 2", "as estimate"),
+    "log2fc": Column("float64", "log2", "estimate / ln 2", "as estimate; the normal model"),
     "se": Column("float64", "natural log", "standard error of the estimate (Wald's)", "as estimate; separated"),
     "ci_low": Column("float64", "natural log", "lower end of the 95 % interval", "as se"),
     "ci_high": Column("float64", "natural log", "upper end of the 95 % interval", "as se"),

@@ -1,22 +1,20 @@
-"""Counts and numbers of DESeq2, edgeR and glmGamPoi that tests/reference/peers holds."""
+"""Counts and numbers of DESeq2, edgeR and glmGamPoi that folders of tests/reference hold."""
 
 from __future__ import annotations
 
 import pandas as pd
 from glm_cases import REFERENCE
 
-FOLDER = REFERENCE / "peers"
 
-
-def peer_problem() -> tuple[pd.DataFrame, pd.DataFrame]:
+def peer_problem(folder: str = "peers") -> tuple[pd.DataFrame, pd.DataFrame]:
     """Counts (samples x genes) and the samples' columns, size factors included."""
-    counts = pd.read_csv(FOLDER / "counts.csv", index_col=0).T.astype(float)
-    return counts, pd.read_csv(FOLDER / "cells.csv", index_col=0)
+    counts = pd.read_csv(REFERENCE / folder / "counts.csv", index_col=0).T.astype(float)
+    return counts, pd.read_csv(REFERENCE / folder / "cells.csv", index_col=0)
 
 
-def peer(name: str) -> pd.DataFrame:
+def peer(name: str, folder: str = "peers") -> pd.DataFrame:
     """What a package found, one row a gene."""
-    return pd.read_csv(FOLDER / f"{name}.csv", index_col=0)
+    return pd.read_csv(REFERENCE / folder / f"{name}.csv", index_col=0)
 
 
 def same_calls(pval: pd.Series, other: pd.Series, fdr: float = 0.05) -> tuple[float, float]:

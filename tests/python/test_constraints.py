@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import isthmus
 from isthmus.data import design_matrix, read_design
 from isthmus.data.design import Design
 from isthmus.errors import InputError
@@ -561,3 +562,16 @@ def test_nested_factors_are_identified_by_their_dict(n_groups, per_group, random
     np.testing.assert_allclose(
         projector(expanded.matrix @ constraint.free), projector(design_matrix(cells, "~ factor").to_numpy()), atol=1e-10
     )
+
+
+@pytest.mark.parametrize("kind", ["cr", "cc"])
+def test_a_spline_beside_an_intercept_is_to_be_centred(kind):
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"age": rng.uniform(0, 10, 60)})
+    counts = rng.poisson(5.0, (60, 2)).astype(float)
+    options = {"cell_data": cells, "size_factors": None}
+    with pytest.raises(InputError, match=rf"must be centred: `{kind}\(age, df=4, constraints='center'\)`") as found:
+        isthmus.fit_glm(counts, f"~ {kind}(age, df=4)", **options)
+    advised = str(found.value).split("`")[-2]
+    fit = isthmus.fit_glm(counts, f"~ {advised}", **options)
+    assert fit.mean_model.n_free == 5

@@ -108,9 +108,14 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_a_model_called_in_the_hosted_r_says_what_to_call_and_r_ends_well():
     done = run(
         "import rpy2.robjects as ro\n"
-        "print(ro.r('library(isthmus); tryCatch(fit_glm(matrix(1, 2, 2)), error = conditionMessage)')[0])"
+        "print(ro.r('library(isthmus); tryCatch(fit_glm(matrix(1, 2, 2)), error = conditionMessage)')[0])\n"
+        # the data, which may be wrong too, are not looked at
+        "fits = 'list(fit_glm, fit_factors, fit_interactions, remove_ambient)'\n"
+        "told = ro.r(f'vapply({fits}, function(fit) tryCatch(fit(letters), error = conditionMessage), \"\")')\n"
+        "print(sum(text.startswith('isthmus cannot start Python') for text in told), 'of 4')"
     )
     assert "isthmus cannot start Python in an R that runs inside Python (rpy2)." in done.stdout
+    assert done.stdout.splitlines()[-1] == "4 of 4"
     assert "`import isthmus; isthmus.fit_glm(adata" in done.stdout
     assert done.returncode == 0, done.stderr
 

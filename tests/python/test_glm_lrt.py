@@ -18,6 +18,7 @@ from isthmus.glm import refit
 from isthmus.glm.firth import firth_estimates
 from isthmus.glm.lrt import mixture
 from isthmus.glm.source import find_evidence
+from isthmus.messages import collected
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +261,22 @@ def test_separated_contrast_has_the_p_value_of_the_ratio(awkward):
     assert other.loc["separated", "method"] == "wald"
 
 
+def test_separated_contrast_without_counts_says_what_is_missing(awkward):
+    data, fit = awkward
+    lost = pickle.loads(pickle.dumps(fit))  # the source is forgotten
+    with collected() as messages:
+        table = isthmus.test_glm(lost, "group[T.b]").set_index("gene")
+    assert messages == [
+        "`data`: 'separated', 'one_count' are separated in 'group[T.b]'; a p-value there is a likelihood ratio's, for "
+        "which counts are needed. Pass what fit_glm() was given."
+    ]
+    assert np.isnan(table.loc["separated", "pval"])
+    with collected() as messages:
+        isthmus.test_glm(lost, "group[T.b]", data=data)
+        isthmus.test_glm(lost, "Intercept")
+    assert messages == []
+
+
 def test_firths_estimate_of_an_empty_group_is_half_a_count(awkward):
     """Poisson, two groups: Firth's estimate adds 1/2 to each total."""
     data, _ = awkward
@@ -351,6 +368,7 @@ def test_an_offset_per_cell_and_gene_is_asked_for_again(problem):
         ({"contrast": ["age = 0", "age = 1"]}, r"`contrast` must not contradict itself.*age = 0; age = 1"),
         ({"coef": "age", "offset": np.zeros(240), "method": "lrt"}, r"`offset` is only asked for again"),
         ({"coef": "age", "n_threads": 0}, r"`n_threads` must be a whole number of at least 1; got 0"),
+        ({"coef": "age", "n_threads": 2**31}, r"`n_threads` must be below 2\^31; got 2147483648"),
         ({"coef": "age", "reduced": "~ 1"}, r"One of .*got `coef` and `reduced`"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import anndata as ad
@@ -15,6 +16,9 @@ from scipy.stats import t as t_law
 
 import isthmus
 from isthmus.errors import InputError, ReplicateWarning
+from isthmus.glm.hypothesis import read_hypothesis
+from isthmus.glm.replicates import Replicates, check_contrast
+from isthmus.glm.weights import unseen_directions
 from isthmus.messages import collected
 
 
@@ -260,3 +264,20 @@ def test_pseudobulk_rules(data, options, match):
     data.obs["part"] = [None] + ["x"] * 119
     with pytest.raises(InputError, match=match):
         isthmus.pseudobulk(data, **options)
+
+
+def test_many_cells_need_no_matrix_of_cells_by_cells():
+    """20,000 cells squared are 3.2 GB."""
+    n = 20_000
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"condition": np.repeat(["a", "b"], n // 2), "donor": np.repeat(np.arange(16), n // 16)})
+    fit = isthmus.fit_glm(rng.poisson(1.0, (n, 2)).astype(float), "~ condition", cell_data=cells, size_factors=None)
+    asked = read_hypothesis(fit, "mean", coef="condition[T.b]", factor=None, contrast=None, reduced=None)
+    weights = np.ones((n, 2))
+    weights[:4, 1] = 0
+    tracemalloc.start()
+    check_contrast(fit, asked, Replicates(np.arange(16).astype(object), cells["donor"].to_numpy()))
+    assert unseen_directions(fit.mean_model.free_design, weights) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6

@@ -137,3 +137,20 @@ def test_what_cannot_be_split(adata, fits):
         fits["X"]
     with pytest.raises(InputError, match="`data` must be the counts of the fits, 120 cells; got 40"):
         isthmus.test_glm(fits, "group[T.b]", data=alone(adata, "T"))
+
+
+def test_saved_fits_come_back_equal_to_the_bit(fits, adata, tmp_path):
+    isthmus.save_fit(fits, tmp_path / "fits")
+    again = isthmus.load_fit(tmp_path / "fits")
+    assert isinstance(again, GlmFits)
+    assert (again.by, list(again)) == ("type", ["T", "NK", "B"])
+    np.testing.assert_array_equal(again.cell_names, adata.obs_names)
+    for name in ("genes", "coefficients"):
+        pd.testing.assert_frame_equal(again.table(name), fits.table(name), check_exact=True)
+    for options in ({}, {"method": "lrt"}, {"method": "score"}):
+        tests = [isthmus.test_glm(one, "group[T.b]", data=adata, **options) for one in (again, fits)]
+        pd.testing.assert_frame_equal(*tests, check_exact=True)
+    with pytest.raises(InputError, match="`data` must be passed again for"):
+        isthmus.test_glm(again, "group[T.b]", method="lrt")
+    with pytest.raises(InputError, match=r"`path` must not exist yet"):
+        isthmus.save_fit(fits, tmp_path / "fits")

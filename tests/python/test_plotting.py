@@ -35,6 +35,13 @@ def test_volcano_draws_every_gene_with_a_p_value(fit: isthmus.GlmFit) -> None:
 def test_a_test_without_fold_changes_has_no_volcano(fit: isthmus.GlmFit) -> None:
     with pytest.raises(isthmus.InputError, match=r"`test` must have fold changes"):
         volcano(isthmus.test_glm(fit, contrast=["x1", "x2"]))
+    y = np.random.default_rng(0).normal(size=(60, 2))
+    normal = isthmus.fit_glm(y, np.ones((60, 1)), noise_model="normal")
+    for draw in (volcano, ma):
+        with pytest.raises(isthmus.InputError, match="has none, nor has the normal noise model"):
+            draw(isthmus.test_glm(normal, "x1"))
+    with pytest.raises(isthmus.InputError, match="`fit` must be of counts for dispersion against mean"):
+        mean_dispersion(normal)
 
 
 def test_mean_dispersion_puts_the_poisson_limit_on_the_edge(fit: isthmus.GlmFit) -> None:

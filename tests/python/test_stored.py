@@ -16,10 +16,12 @@ import zarr
 from scipy import sparse
 
 import isthmus
+from isthmus import bridge
 from isthmus.data import stored
 from isthmus.data.counts import open_counts, read_counts
 from isthmus.data.stored import StoredMatrix
 from isthmus.errors import InputError
+from isthmus.glm import qlf, trend
 from isthmus.glm.size_factors import size_factors
 from isthmus.messages import collected
 
@@ -175,6 +177,117 @@ def test_tests_that_need_counts_find_them_in_the_store(adata, tmp_path):
     got = isthmus.test_glm(isthmus.fit_glm(backed, "~ group"), "group[T.b]", method="lrt")
     wanted = isthmus.test_glm(isthmus.fit_glm(adata, "~ group"), "group[T.b]", method="lrt")
     pd.testing.assert_frame_equal(got, wanted)
+
+
+TESTS = {
+    "lrt": {"coef": "group[T.b]", "method": "lrt"},
+    "score": {"coef": "age", "method": "score"},
+    "qlf": {"coef": "group[T.b]", "method": "qlf"},
+    "separated": {"coef": "group[T.b]"},
+    "CR2": {"coef": "group[T.b]", "replicate": "donor"},
+    "CR1 score": {"coef": "group[T.b]", "replicate": "donor", "sandwich": "CR1", "method": "score"},
+    "pairs": {"pairwise": "group", "method": "lrt"},
+    "reduced": {"reduced": "~ 1", "method": "lrt"},
+}
+
+
+@pytest.fixture
+def never_whole(monkeypatch):
+    """A stored matrix that is asked for as a whole is a failure."""
+
+    def whole(_):
+        pytest.fail("the stored matrix was read as a whole")
+
+    monkeypatch.setattr(StoredMatrix, "whole", whole)
+    monkeypatch.setattr(qlf, "_LEAST_GENES", 10)
+
+
+def assert_same_tests(got: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(got, wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", list(TESTS))
+@pytest.mark.parametrize("kind", ["h5ad csr", "h5ad csc", "dask dense"])
+def test_tests_read_stored_counts_in_ranges_of_genes(adata, kind, name, tmp_path, never_whole):
+    own = adata.copy()
+    own.obs["donor"] = np.resize([f"d{i}" for i in range(12)], N_CELLS)
+    backed = keep(own, kind, tmp_path)
+    wanted = isthmus.test_glm(isthmus.fit_glm(own, "~ group + age"), **TESTS[name])
+    fit = isthmus.fit_glm(backed, "~ group + age")
+    got = isthmus.test_glm(fit, **TESTS[name])
+    assert_same_tests(got, wanted)
+    assert {"all_zero", "ok"} <= set(got["status"])
+    assert_same_tests(isthmus.test_glm(fit, **TESTS[name], data=backed, n_threads=2), wanted)
+
+
+@pytest.mark.parametrize("dispersion", ["moments", "cox_reid", "trend"])
+def test_quasi_likelihood_of_stored_counts(adata, dispersion, tmp_path, never_whole, monkeypatch):
+    monkeypatch.setattr(trend, "_LEAST_GENES", 10)
+    backed = keep(adata, "zarr csr", tmp_path)
+    fits = [isthmus.fit_glm(data, "~ group", dispersion=dispersion) for data in (adata, backed)]
+    wanted, got = (isthmus.test_glm(fit, "group[T.b]", method="qlf") for fit in fits)
+    assert_same_tests(got, wanted)
+
+
+def test_dispersions_of_stored_counts_are_tested(adata, tmp_path, never_whole):
+    options = {"coef": "group[T.b]", "model": "dispersion", "method": "lrt"}
+    backed = keep(adata, "h5ad dense", tmp_path)
+    wanted, got = (isthmus.fit_glm(d, "~ group", dispersion_design="~ group") for d in (adata, backed))
+    assert_same_tests(isthmus.test_glm(got, **options), isthmus.test_glm(wanted, **options))
+
+
+def test_offsets_and_weights_are_cut_with_the_genes_of_a_test(adata, tmp_path, never_whole):
+    rng = np.random.default_rng(3)
+    both = {"offset": rng.normal(0, 0.2, adata.shape), "weights": rng.uniform(0.5, 2, adata.shape)}
+    backed = keep(adata, "h5ad csc", tmp_path)
+    wanted, got = (isthmus.fit_glm(d, "~ group", size_factors=None, **both) for d in (adata, backed))
+    for method in ("lrt", "qlf"):
+        tables = [isthmus.test_glm(fit, "group[T.b]", method=method, **both) for fit in (got, wanted)]
+        assert_same_tests(*tables)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_levels_of_stored_counts(adata, kind, tmp_path, never_whole):
+    own = adata.copy()
+    own.obs["type"] = np.random.default_rng(5).choice(["x", "y", "z"], N_CELLS, p=[0.6, 0.3, 0.1])
+    backed = keep(own, kind, tmp_path)
+    wanted, got = (isthmus.fit_glm(data, "~ group", by="type", size_factors=None) for data in (own, backed))
+    pd.testing.assert_frame_equal(got.table("coefficients"), wanted.table("coefficients"), rtol=1e-10)
+    for options in ({}, {"method": "lrt"}):
+        assert_same_tests(
+            isthmus.test_glm(got, "group[T.b]", **options), isthmus.test_glm(wanted, "group[T.b]", **options)
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pseudobulk_of_stored_counts(adata, kind, tmp_path, never_whole):
+    wanted, got = (isthmus.pseudobulk(d, "group") for d in (adata, keep(adata, kind, tmp_path)))
+    np.testing.assert_array_equal(got.X.toarray(), wanted.X.toarray())
+    np.testing.assert_array_equal(wanted.X.toarray()[0], adata.X.toarray()[adata.obs["group"] == "a"].sum(axis=0))
+    pd.testing.assert_frame_equal(got.obs, wanted.obs, check_dtype=False, check_categorical=False)
+
+
+def test_an_object_that_r_holds_stays_stored(adata, tmp_path, never_whole):
+    """What R sends of `fit_glm(backed, ~group)` and `test_glm(fit, 2)`: the object and an evaluated design."""
+    x = np.column_stack([np.ones(N_CELLS), adata.obs["group"] == "b"]).astype(float)
+    design = {"matrix": np.asfortranarray(x), "names": {"values": ["(Intercept)", "groupb"]}}
+    constant = {"matrix": np.ones((N_CELLS, 1)), "names": {"values": "(Intercept)"}}
+    columns = []
+    for data in (adata, keep(adata, "h5ad csr", tmp_path)):
+        fit = bridge.fit_glm(data, design, constant, size_factors=None)["value"]["fit"]
+        answer = bridge.test_glm(fit, data, coef="groupb", method="lrt", n_threads=1.0)
+        assert "error" not in answer
+        columns.append(answer["value"])
+        assert "error" not in bridge.pseudobulk(data, None, "group")
+    np.testing.assert_allclose(columns[0]["stat"], columns[1]["stat"], rtol=1e-10)
+
+
+def test_other_counts_in_a_store_are_not_those_of_the_fit(adata, tmp_path):
+    fit = isthmus.fit_glm(adata, "~ group", size_factors=None)
+    other = adata.copy()
+    other.X[3, 2] += 1
+    with pytest.raises(InputError, match="the means of 'g2' differ"):
+        isthmus.test_glm(fit, "group[T.b]", method="lrt", data=keep(other, "h5ad csr", tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["h5ad csr", "h5ad csc", "dask tall"])

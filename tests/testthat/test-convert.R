@@ -56,23 +56,25 @@ test_that("values that Python changed are Python's, with R's types where they fi
   sce$wait <- as.difftime(1:6, units = "mins")
   sce$group <- factor(letters[c(1, 2, 1, 2, 3, 3)])
   sce$ranges <- IRanges::IRanges(1:6, width = 2)
+  SummarizedExperiment::rowData(sce)$spans <- IRanges::IRanges(1:4, width = 3)
   S4Vectors::metadata(sce) <- list(v = c(a = 1, b = 2), w = 1:3)
   SingleCellExperiment::altExp(sce, "ADT") <- plain_sce(3L)
   main <- reticulate::import_main(convert = FALSE)
   main$a <- quietly(as_anndata(sce))
   reticulate::py_run_string(paste(
-    "a = a[[4, 1]].copy()", "a.X.data *= 2", "a.obs['wait'] += __import__('pandas').Timedelta(minutes=1)",
+    "a = a[[4, 1], [2, 0]].copy()", "a.X.data *= 2", "a.obs['wait'] += __import__('pandas').Timedelta(minutes=1)",
     "a.obs['new'] = [1.5, 2.5]", "a.uns['v'] = a.uns['v'] * 3", "a.uns['fresh'] = 'x'",
     sep = "\n"
   ))
   back <- as_sce(reticulate::py_eval("a", convert = FALSE), on_loss = "error")
   reticulate::py_run_string("del a")
-  wanted <- sce[, c(5, 2)]
+  wanted <- sce[c(3, 1), c(5, 2)]
   expect_identical(SummarizedExperiment::assay(back), SummarizedExperiment::assay(wanted) * 2)
   expect_identical(back$day, wanted$day)
   expect_identical(back$wait, as.difftime(c(6L, 3L), units = "mins"))
   expect_identical(as.character(back$group), c("c", "b"))
   expect_identical(back$ranges, wanted$ranges)
+  expect_identical(SummarizedExperiment::rowData(back), SummarizedExperiment::rowData(wanted))
   expect_identical(back$new, c(1.5, 2.5))
   expect_identical(S4Vectors::metadata(back), list(v = c(a = 3, b = 6), w = 1:3, fresh = "x"))
   expect_identical(SingleCellExperiment::altExp(back, "ADT"), SingleCellExperiment::altExp(wanted, "ADT"))
@@ -251,4 +253,53 @@ test_that("random experiments come back", {
     back <- quietly(as_sce(as_anndata(sce, on_loss = "error"), on_loss = "error"))
     expect_identical(back, sce, info = seed)
   }
+})
+
+large_sce <- function() {
+  dense <- matrix(as.double(seq_len(1e4)), 100, 100)
+  dense[c(2, 5)] <- c(NA, -Inf)
+  whole <- matrix(0L, 100, 100) # stays all zero, which nothing can tell from memory that was not written to
+  sparse <- methods::as(dense * (dense %% 2 == 0), "CsparseMatrix")
+  sparse@x[is.na(sparse@x)] <- NaN
+  SingleCellExperiment::SingleCellExperiment(list(counts = sparse, dense = dense, whole = whole))
+}
+
+test_that("large arrays are written into R's own new memory, once", {
+  skip_if_no_engine()
+  sce <- large_sce()
+  adata <- as_anndata(sce)
+  first <- as_sce(adata)
+  second <- as_sce(adata)
+  expect_identical(first, sce)
+  # what one changes is neither the other's nor Python's
+  SummarizedExperiment::assay(first, "dense")[1] <- 99
+  reticulate::py_run_string("def wipe(a):\n  a.layers['dense'][:] = 0; a.X.data[:] = 0; return True")
+  expect_true(reticulate::import_main()$wipe(adata))
+  expect_identical(second, sce)
+  expect_identical(SummarizedExperiment::assay(first, "dense")[-1], SummarizedExperiment::assay(sce, "dense")[-1])
+  expect_true(all(SummarizedExperiment::assay(as_sce(adata), "dense") == 0))
+})
+
+test_that("a reticulate that shows copies, or nothing, is noticed", {
+  skip_if_no_engine()
+  sce <- large_sce()
+  adata <- as_anndata(sce)
+  taken <- call_engine("take_apart", adata, .call = NULL)
+  expect_length(taken$room$types, 4L)
+  copies <- function(vectors) reticulate::r_to_py(lapply(vectors, function(x) if (is.matrix(x)) x + 0L else array(x)))
+  for (show in list(copies, function(vectors) NULL)) {
+    wire <- filled(taken$wire, taken$waiting, taken$room, NULL, show = show)
+    expect_identical(experiment_made(wire)$x, sce)
+  }
+})
+
+test_that("a witness of NA, of NaN or of nothing is told from zeros", {
+  told <- function(x, at, value) was_written(list(x), list(at = array(at), values = array(value)))
+  expect_true(told(c(0, 2), 2, 2))
+  expect_false(told(c(0, 0), 2, 2))
+  expect_true(told(c(0L, NA), 2, NaN))
+  expect_true(told(c(0, NaN), 2, NaN))
+  expect_false(told(c(0, 0), 2, NaN))
+  expect_true(told(c(0, 0), 0, 0))
+  expect_false(was_written(list(1), NULL))
 })

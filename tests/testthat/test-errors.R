@@ -142,7 +142,7 @@ test_that("options are checked, and NA is refused", {
   expect_snapshot(error = TRUE, cnd_class = TRUE, {
     fit_glm(sce, max_iter = NA)
     fit_glm(sce, noise_model = NA_character_)
-    fit_glm(sce, noise_model = "normal")
+    fit_glm(sce, noise_model = "beta")
     fit_glm(sce, dispersion = "bayes")
     fit_glm(sce, max_iter = 0)
     fit_glm(sce, tol = -1)
@@ -216,4 +216,40 @@ test_that("the condition carries the user's call", {
   error <- tryCatch(fit_glm(small_sce(), ~conditon), error = identity)
   expect_identical(as.character(conditionCall(error)[[1L]]), "fit_glm")
   expect_s3_class(error, c("isthmus_input_error", "isthmus_error"), exact = FALSE)
+})
+
+test_that("what no method knows is refused, and what the generic passes is not", {
+  skip_if_no_engine()
+  sce <- small_sce()
+  fit <- fit_quietly(sce, ~condition)
+  expect_input_error(predict(fit, nonsense = 1), "`nonsense` is not an argument here. The arguments are `object`, `new")
+  expect_input_error(predict(fit, sizefactors = 2), "did you mean `size_factors`")
+  expect_input_error(AIC(fit, fit), "`k`; got 1 more")
+  expect_input_error(nobs(fit, TRUE), "got 1 more")
+  expect_identical(nrow(data.frame(as.data.frame(fit, stringsAsFactors = FALSE))), nrow(as.data.frame(fit)))
+  error <- tryCatch(coef(fit, nonsense = stop("not evaluated")), error = identity)
+  expect_s3_class(error, "isthmus_input_error")
+  expect_identical(as.character(conditionCall(error)[[1L]]), "coef")
+})
+
+test_that("every method with dots refuses what lands in them", {
+  table <- getNamespaceInfo("isthmus", "S3methods")
+  names <- paste(table[, 1L], table[, 2L], sep = ".")
+  names <- names[grepl("isthmus", names) & table[, 1L] != "print"]
+  methods <- lapply(names, get, envir = asNamespace("isthmus"))
+  names(methods) <- names
+  open <- Filter(function(method) "..." %in% names(formals(method)), methods)
+  expect_gt(length(open), 35L)
+  refuses <- vapply(open, function(method) identical(body(method)[[2L]], quote(refuse_dots())), NA)
+  expect_identical(names(open)[!refuses], "plot.isthmus_interactions") # which passes them on
+})
+
+test_that("whole numbers above 2^31 are whole numbers", {
+  skip_if_no_engine()
+  drawn <- function(seed) SummarizedExperiment::assay(simulate_counts(10, 3, seed = seed))
+  expect_identical(drawn(2^40), drawn(2^40))
+  expect_false(identical(drawn(2^40), drawn(2^40 + 1)))
+  expect_input_error(fit_glm(small_sce(), ~condition, max_iter = 1e10), "must be below 2\\^31; got 10000000000\\.$")
+  expect_input_error(simulate_counts(10, 3, seed = 2^31 + 0.5), "`seed` must be a whole number")
+  expect_input_error(simulate_counts(10, 3, seed = -2^40), "got -1099511627776")
 })

@@ -228,7 +228,7 @@ test_that("an offset per gene and cell is asked for again", {
   expect_equal(residual, small_counts() - predict(fit, offset = offset))
 })
 
-test_that("genes that cannot be fitted keep their row, and R says nothing", {
+test_that("genes that cannot be fitted keep their row, and R says only what a test needs", {
   skip_if_no_engine()
   counts <- small_counts()
   counts[1, ] <- 0
@@ -237,7 +237,9 @@ test_that("genes that cannot be fitted keep their row, and R says nothing", {
   counts[4, -7] <- 0
   counts[4, 7] <- 1
   expect_silent(fit <- fit_quietly(counts, model.matrix(~condition, small_cells()), size_factors = rep(1, 40)))
-  expect_silent(test <- test_glm(fit, "conditionB"))
+  said <- capture_messages(expect_warning(test <- test_glm(fit, "conditionB"), NA))
+  expect_length(said, 1L)
+  expect_match(said, "^`data`: 'g2', 'g4' are separated in 'conditionB'; a p-value there is a likelihood ratio's")
   expect_identical(test$gene, rownames(counts))
   expect_identical(test$status[1:3], c("all_zero", "separated", "poisson_limit"))
   expect_true(all(is.na(test[1, c("estimate", "se", "stat", "pval", "padj")])))
@@ -275,4 +277,31 @@ test_that("weights make a cell count for several, by the names of cells and gene
   expect_input_error(fit_glm(sce, ~condition, weights = 1:3), "`weights` must hold one value per cell")
   cells$w[1] <- NA
   expect_input_error(fit_glm(small_sce(cells = cells), ~condition, weights = "w"), "`weights`")
+})
+
+test_that("the normal model is that of lm()", {
+  skip_if_no_engine()
+  set.seed(1)
+  cells <- small_cells()
+  names <- list(paste0("g", 1:5), rownames(cells))
+  values <- matrix(rnorm(5 * 40, mean = rep(cells$age, each = 5)), 5, dimnames = names)
+  for (name in c("normal", "norm")) {
+    fit <- suppressMessages(fit_glm(values, ~ condition + age, cell_data = cells, noise_model = name))
+    expect_output(print(fit), "Normal linear model of 5 genes in 40 cells")
+    ratio <- test_glm(fit, "age", method = "lrt", data = values)
+    for (gene in 1:5) {
+      full <- lm(values[gene, ] ~ condition + age, cells)
+      null <- lm(values[gene, ] ~ condition, cells)
+      expect_equal(coef(fit)[gene, ], coef(full), tolerance = 1e-8)
+      expect_equal(unname(logLik(fit)[gene]), as.numeric(logLik(full)), tolerance = 1e-8)
+      expect_equal(ratio$stat[gene], 2 * as.numeric(logLik(full) - logLik(null)), tolerance = 1e-6)
+      expect_equal(unname(predict(fit)[gene, ]), unname(fitted(full)), tolerance = 1e-8)
+      expect_equal(unname(residuals(fit, values, "response")[gene, ]), unname(resid(full)), tolerance = 1e-8)
+    }
+  }
+  expect_true(all(is.na(ratio$log2fc)))
+  expect_input_error(plot(ratio), "has none, nor has the normal noise model")
+  expect_input_error(plot(fit), "`x` must be of counts for dispersion against mean")
+  expect_input_error(test_glm(fit, "age", method = "qlf"), "`fit` must be of counts for method=\"qlf\"")
+  expect_input_error(fit_glm(values, noise_model = "beta"), "'nb', 'poisson' or 'normal'; got 'beta'")
 })

@@ -263,7 +263,7 @@ test_that("plots show the numbers of their tables", {
   expect_identical(places$labels$title, "g2")
   expect_input_error(plot(fit, "graph"), "`y` is not used")
   expect_input_error(plot(fit, type = "circos"), "`type` must be one of 'explained_variance', 'genes'")
-  expect_input_error(plot(bars[bars$head == "all", ], type = 3, receiver = "D"), NA)
+  expect_input_error(plot(bars[bars$head == "all", ], type = 3), "`type` is not an argument here")
 })
 
 test_that("mistakes have their sentences", {
@@ -346,4 +346,20 @@ test_that("torch uses its own linear algebra inside R", {
   said <- run_r(code, variables)
   ratio <- as.numeric(sub("ratio ", "", grep("^ratio", said, value = TRUE)))
   expect_lt(ratio, 6)
+})
+
+test_that("size factors leave out the genes that vary within types", {
+  skip_if_no_engine()
+  tissue <- simulate_interactions(800, 60, seed = 1)
+  expect_message(sizes <- stable_size_factors(tissue, labels = "cell_type"), "vary within cell types and are left out")
+  expect_identical(names(sizes), colnames(tissue))
+  expect_null(dim(sizes))
+  expect_equal(mean(sizes), 1)
+  same <- suppressMessages(stable_size_factors(SummarizedExperiment::assay(tissue), labels = tissue$cell_type))
+  expect_identical(unname(same), unname(sizes))
+  expect_error(stable_size_factors(tissue), "`labels` must be a column", class = "isthmus_input_error")
+  expect_error(
+    stable_size_factors(tissue, labels = "nope"), "`labels` must be a column of the cells' data",
+    class = "isthmus_input_error"
+  )
 })

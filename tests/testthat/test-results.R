@@ -84,3 +84,38 @@ test_that("other plots of a test and a fit show their rows", {
   expect_input_error(plot(fit, type = "fitted"), "`data` must be the counts")
   expect_input_error(plot(test, type = "box"), "`type` must be one of volcano, ma, pvalues; got box")
 })
+
+# The paths inside `x` at which something has a single dimension, or is still Python's
+not_plain <- function(x, path = "x", depth = 0L) {
+  if (is.environment(x) || is.language(x) || is.function(x) || depth > 12L) {
+    return(if (inherits(x, "python.builtin.object")) path)
+  }
+  inner <- attributes(x)
+  inner <- inner[setdiff(names(inner), c("names", "class", "row.names", "dim"))]
+  if (is.list(x)) inner <- c(inner, unclass(x))
+  found <- lapply(seq_along(inner), function(i) {
+    not_plain(inner[[i]], paste0(path, "$", c(names(inner), "")[[i]]), depth + 1L)
+  })
+  c(if (length(dim(x)) == 1L && !is.table(x)) path, unlist(found))
+}
+
+test_that("results are plain R, with no dim of one dimension, and leave R's random numbers alone", {
+  skip_if_no_engine()
+  expect_identical(not_plain(list(a = array(1:3), b = 1)), "x$a")
+  sce <- small_sce()
+  panel <- log(datasets::Seatbelts[, c("DriversKilled", "front", "rear")])
+  set.seed(3)
+  before <- .Random.seed
+  fit <- fit_quietly(sce, ~condition)
+  factors <- fit_factors(panel, factors = 1)
+  results <- list(
+    fit, test_glm(fit, "conditionB"), test_glm(fit, "conditionB", method = "lrt", data = sce), coef(fit), vcov(fit, 1),
+    predict(fit), logLik(fit), AIC(fit), BIC(fit), nobs(fit), residuals(fit, sce), summary(fit),
+    as.data.frame(fit), as.data.frame(fit, table = "genes"), expressed_genes(sce),
+    add_results(sce, fit), simulate_counts(10, 3, seed = 1), as_sce(as_anndata(sce)),
+    factors, predict(factors, h = 2), fitted(factors), residuals(factors), logLik(factors), nobs(factors),
+    as.data.frame(factors), as.data.frame(factors, table = "loadings"), as.data.frame(factors, table = "stats")
+  )
+  expect_identical(.Random.seed, before)
+  for (result in results) expect_null(not_plain(result), info = class(result)[[1L]])
+})

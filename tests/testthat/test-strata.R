@@ -40,6 +40,64 @@ test_that("each level is fitted and tested by itself", {
   expect_equal(test_glm(kept, "conditionB")$pval, test_glm(fits, "conditionB")$pval)
 })
 
+test_that("a saved fit by levels is the same in both languages, and without R's part", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  fits <- fit_quietly(sce, ~condition, by = "type")
+  path <- tempfile("fits")
+  expect_identical(save_fit(fits, path), path)
+  again <- load_fit(path)
+  expect_s3_class(again, "isthmus_glm_strata")
+  expect_identical(coef(again), coef(fits))
+  expect_identical(attributes(again)[c("names", "by", "cells")], attributes(fits)[c("names", "by", "cells")])
+  expect_equal(attr(again, "n_cells"), 40)
+  for (method in c("wald", "lrt")) {
+    found <- lapply(list(again, fits), test_glm, "conditionB", method = method, data = sce)
+    expect_identical(found[[1L]], found[[2L]])
+  }
+  refused <- tryCatch(test_glm(again, "conditionB", method = "lrt"), isthmus_input_error = identity)
+  expect_match(conditionMessage(refused), "`data` must be passed again for method=\"lrt\"")
+  expect_identical(deparse(refused$call), "test_glm(again, \"conditionB\", method = \"lrt\")")
+  new <- S4Vectors::DataFrame(condition = c("A", "B"))
+  expect_identical(predict(again$B, as.data.frame(new)), predict(fits$B, as.data.frame(new)))
+  expect_input_error(save_fit(fits, path), "or say overwrite = TRUE")
+  python <- reticulate::import("isthmus")
+  theirs <- python$load_fit(path)
+  expect_identical(as.character(theirs$cell_names), colnames(sce))
+  python$save_fit(theirs$from_state(theirs$state()), path, overwrite = TRUE)
+  expect_identical(coef(load_fit(path)), coef(fits))
+})
+
+test_that("add_results() puts the levels beside each other", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  fits <- fit_quietly(sce, ~condition, by = "type")
+  found <- test_glm(fits, "conditionB")
+  rows <- SummarizedExperiment::rowData(add_results(sce, found, "test_"))
+  for (level in c("T", "B")) expect_identical(rows[[paste0("test_", level, "_pval")]], found$pval[found$type == level])
+  expect_false(any(c("test_type", "test_pval") %in% names(rows)))
+  rows <- SummarizedExperiment::rowData(add_results(sce, fits))
+  expect_equal(rows[["isthmus_B_conditionB"]], unname(coef(fits)$B[, "conditionB"]))
+  expect_equal(rows[["isthmus_T_dispersion"]], as.data.frame(fits$T, table = "genes")$dispersion)
+  sce$batch <- rep(c("x", "y", "z"), length.out = 40)
+  pairs <- suppressMessages(test_glm(fit_quietly(sce, ~batch, by = "type"), pairwise = "batch"))
+  expect_input_error(add_results(sce, pairs), "got 3 contrasts. Pass one of them")
+})
+
+test_that("a contrast that is separated in a level has the p-value of the ratio", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  SummarizedExperiment::assay(sce)[3, sce$type == "T" & sce$condition == "A"] <- 0
+  fits <- suppressMessages(fit_glm(sce, ~condition, by = "type"))
+  found <- test_glm(fits, "conditionB")
+  of_level <- found[found$type == "T", ]
+  expect_identical(of_level$method, ifelse(of_level$gene == rownames(sce)[[3]], "lrt", "wald"))
+  expect_true(all(is.finite(of_level$pval)))
+  expect_message(
+    test_glm(fits$T, "conditionB"), "separated in 'conditionB'; a p-value there is a likelihood ratio's"
+  )
+})
+
 test_that("values per cell go with their cells", {
   skip_if_no_engine()
   sce <- strata_sce()

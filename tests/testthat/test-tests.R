@@ -49,7 +49,7 @@ test_that("counts are looked up again, and asked for where they are gone or chan
   )
   rm("sce", envir = held)
   expect_input_error(test_glm(fit, "conditionB", method = "lrt"), "`data` must be passed again")
-  expect_silent(test <- test_glm(fit, "conditionB"))
+  expect_message(test <- test_glm(fit, "conditionB"), "counts are needed. Pass what fit_glm\\(\\) was given.")
   expect_true(is.na(test$pval[3]))
 })
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.ambient import state as codec
+from isthmus.data.wording import plural
 from isthmus.results import State, pick_table
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ class AmbientFit:
         steps = f"{self.n_iter} {unit}, {'converged' if self.converged else 'not converged'}"
         return "\n".join(
             [
-                f"Ambient RNA of {self.n_genes} genes in {self.n_cells} cells, method {self.settings['method']!r}",
+                f"Ambient RNA of {plural(self.n_genes, 'gene')} in {plural(self.n_cells, 'cell')}, method "
+                f"{self.settings['method']!r}",
                 f"  profile   {self.settings['profile']}; batches: {', '.join(self.batch_names)}",
                 f"  clusters  {len(self.cluster_names)}, {self.settings['labels']}; {steps}",
                 f"  rho       median {middle[0]:.3f}, 5 to 95 %: {middle[1]:.3f} to {middle[2]:.3f}",

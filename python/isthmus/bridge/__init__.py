@@ -20,7 +20,7 @@ from isthmus.bridge.ambient import (
     sensitivity,
     simulate_ambient,
 )
-from isthmus.bridge.convert import as_anndata, take_apart
+from isthmus.bridge.convert import as_anndata, fill, hand_over, take_apart
 from isthmus.bridge.factors import (
     diagnostics,
     evaluate_forecasts,
@@ -40,6 +40,7 @@ from isthmus.bridge.fits import (
     need_modules,
     restore,
     save_fit,
+    save_strata,
     spin,
     summary,
     table,
@@ -75,6 +76,7 @@ from isthmus.bridge.interaction import (
     predict_interactions,
     recovery,
     simulate_interactions,
+    stable_size_factors,
     transfer,
 )
 from isthmus.bridge.scar import ask_scar
@@ -97,6 +99,7 @@ __all__ = [
     "evaluate_forecasts",
     "expressed_genes",
     "factor_news",
+    "fill",
     "filter_by_mean",
     "fit_factors",
     "fit_glm",
@@ -104,6 +107,7 @@ __all__ = [
     "fitted_series",
     "flag_outliers",
     "forecast_factors",
+    "hand_over",
     "info",
     "interaction_matrix_of",
     "interaction_table",
@@ -122,6 +126,7 @@ __all__ = [
     "residuals",
     "restore",
     "save_fit",
+    "save_strata",
     "select_n_factors",
     "sensitivity",
     "series_values",
@@ -131,6 +136,7 @@ __all__ = [
     "simulate_interactions",
     "simulate_panel",
     "spin",
+    "stable_size_factors",
     "summary",
     "table",
     "take_apart",

@@ -78,6 +78,8 @@ _WARNINGS: dict[type[Warning], str] = {
     IdentifiabilityWarning: "isthmus_identifiability_warning",
     ReplicateWarning: "isthmus_replicate_warning",
 }
+_LARGEST_INTEGER = 2**31 - 1
+_LARGEST_EXACT = 2**53
 _R_CLASSES = {InputError: "isthmus_input_error", MissingDependencyError: "isthmus_missing_dependency"}
 
 
@@ -92,7 +94,8 @@ def answers(function: Callable[..., Any]) -> Callable[..., Answer]:
                 warnings.simplefilter("always", category)
             try:
                 with own_interrupts():
-                    answer["value"] = function(*args, **kwargs)
+                    given = {name: whole_number(value) for name, value in kwargs.items()}
+                    answer["value"] = function(*map(whole_number, args), **given)
             except KeyboardInterrupt:
                 answer["interrupted"] = True
             except (InputError, MissingDependencyError) as error:
@@ -109,6 +112,12 @@ def answers(function: Callable[..., Any]) -> Callable[..., Answer]:
         return answer | {"messages": [reworded(text, IN_R) for text in told]}
 
     return answered
+
+
+def whole_number(value: Any) -> Any:
+    """R has no integers above 2**31 - 1: ``seed = 2^40`` comes as a double, and is meant as a whole number."""
+    large = isinstance(value, float) and _LARGEST_INTEGER < abs(value) <= _LARGEST_EXACT
+    return int(value) if large and value.is_integer() else value
 
 
 def reworded(text: str, phrases: Iterable[tuple[re.Pattern[str], str]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.bridge.answers import answers
+from isthmus.bridge.filling import Waiting, writable
 from isthmus.data.convert import from_anndata, to_anndata
 from isthmus.errors import InputError
 
@@ -20,22 +21,29 @@ def as_anndata(wire: Any) -> Any:
 
 @answers
 def take_apart(adata: Any) -> dict[str, Any]:
-    """The transport dict of an AnnData, and the names of what it could not carry."""
+    """The transport dict of an AnnData, the names of what it could not carry, and the arrays that wait for R to make
+    room for them."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
         msg = f"`adata` must be an AnnData; got {type(adata).__name__}."
         raise InputError(msg)
     wire, lost = from_anndata(adata)
-    return {"wire": wire, "lost": lost}
+    waiting = Waiting()
+    wire = waiting.without_arrays(wire)
+    return {"wire": wire, "lost": lost, "waiting": waiting, "room": waiting.room()}
 
 
-class _Memory:
-    """The memory of an array, which it keeps alive, as something that may be written to."""
+@answers
+def fill(waiting: Waiting, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Write the arrays that wait into R's vectors; what R can tell by that these were its own."""
+    return waiting.fill(list(vectors.values()))
 
-    def __init__(self, view: np.ndarray) -> None:
-        self._view = view
-        self.__array_interface__ = view.__array_interface__ | {"data": (view.ctypes.data, False)}
+
+@answers
+def hand_over(waiting: Waiting) -> list[np.ndarray]:
+    """The arrays that wait, for reticulate to copy."""
+    return waiting.arrays
 
 
 def owned(value: Any) -> Any:
@@ -46,5 +54,5 @@ def owned(value: Any) -> Any:
     if isinstance(value, list):
         return [owned(item) for item in value] if value and isinstance(value[0], (dict, list)) else value
     if isinstance(value, np.ndarray) and not value.flags.writeable and value.dtype.kind != "O":
-        return np.asarray(_Memory(value))
+        return writable(value)
     return value

@@ -14,9 +14,11 @@ import isthmus
 from isthmus.bridge.answers import answers
 from isthmus.bridge.plain import as_columns
 from isthmus.bridge.state import with_state
+from isthmus.bridge.strata import strata_of_r, strata_with_state
 from isthmus.bridge.wire import Wire, as_strings
 from isthmus.errors import MissingDependencyError
 from isthmus.glm import kernel
+from isthmus.glm.strata import GlmFits
 from isthmus.results import Fit, restore_fit
 
 
@@ -92,8 +94,19 @@ def summary(fit: Any) -> str:
 @answers
 def save_fit(fit: Any, path: str, *, overwrite: bool = False, own: Any = None) -> None:
     """Save a fit; `own` are the bytes (as integers) of what only R knows: terms and levels of its formulas."""
-    text = base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
-    isthmus.save_fit(replace(fit, settings=fit.settings | {"r": text}), path, overwrite=overwrite)
+    isthmus.save_fit(replace(fit, settings=fit.settings | {"r": _as_text(own)}), path, overwrite=overwrite)
+
+
+@answers
+def save_strata(
+    fits: Any, by: str, levels: Any, cells: Any, path: str, *, overwrite: bool = False, own: Any = None
+) -> None:
+    """Save R's list of fits by level as the engine's; `cells` are the positions (from 0) of each level's cells."""
+    isthmus.save_fit(strata_of_r(fits, by, levels, cells, {"r": _as_text(own)}), path, overwrite=overwrite)
+
+
+def _as_text(own: Any) -> str:
+    return base64.b64encode(np.asarray(own, dtype=np.uint8).tobytes()).decode("ascii")
 
 
 @answers
@@ -101,8 +114,9 @@ def load_fit(path: str) -> dict[str, Any]:
     """Load a fit, in the form of `fit_glm`, with R's own part where R has saved it."""
     fit = isthmus.load_fit(path)
     own = base64.b64decode(fit.settings.get("r", ""))
-    kept = {name: value for name, value in fit.settings.items() if name != "r"}
-    return with_state(replace(fit, settings=kept)) | {"own": np.frombuffer(own, dtype=np.uint8).astype(np.int32)}
+    kept = replace(fit, settings={name: value for name, value in fit.settings.items() if name != "r"})
+    found = strata_with_state(kept) if isinstance(kept, GlmFits) else with_state(kept)
+    return found | {"own": np.frombuffer(own, dtype=np.uint8).astype(np.int32)}
 
 
 @answers

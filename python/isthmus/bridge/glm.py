@@ -97,7 +97,8 @@ def fit_glm(
     **options: Any,
 ) -> dict[str, Any]:
     """Fit, and return the engine's fit beside its plain state. `formula_offset`: R's offset() terms, per cell."""
-    read = counts_of_r(counts, cell_data, gene_names, layer)
+    any_values = options.get("noise_model") in ("normal", "norm")
+    read = counts_of_r(counts, cell_data, gene_names, layer, keep_stored=True, any_values=any_values)
     _check_types(read.cell_data, as_strings(as_numeric), as_strings(as_categorical))
     fit = isthmus.fit_glm(
         read,
@@ -220,7 +221,9 @@ def test_glm(
 
 def _counts_again(fit: GlmFit, wire: Any, cell_data: Wire | None, layer: str | None, *, remembered: bool) -> Any:
     try:
-        return same_counts(fit, counts_of_r(wire, cell_data, None, layer), None)
+        any_values = fit.settings["noise_model"] == "normal"
+        counts = counts_of_r(wire, cell_data, None, layer, keep_stored=True, any_values=any_values)
+        return same_counts(fit, counts, None)
     except InputError:
         if remembered:
             return None
@@ -242,9 +245,8 @@ def pseudobulk(
     counts: Any, cell_data: Wire, by: Any, *, layer: str | None = None, min_cells: Any = 10
 ) -> dict[str, Any]:
     """Sums as the slots of a genes x groups dgCMatrix, with the groups' data."""
-    summed = isthmus.pseudobulk(
-        counts_of_r(counts, cell_data, None, layer), list(as_strings(by)), min_cells=as_number(min_cells)
-    )
+    read = counts_of_r(counts, cell_data, None, layer, keep_stored=True)
+    summed = isthmus.pseudobulk(read, list(as_strings(by)), min_cells=as_number(min_cells))
     names = {"genes": list(summed.var_names), "cells": list(summed.obs_names)}
     return slots(summed.X) | names | {"obs": as_columns(summed.obs)}
 
@@ -376,7 +378,8 @@ def residuals(
 ) -> np.ndarray:
     """Residuals, genes x cells."""
     options = {name: as_labelled(value) for name, value in options.items()}
-    return fit.residuals(counts_of_r(counts, cell_data, None, layer), **options).to_numpy().T
+    any_values = fit.settings["noise_model"] == "normal"
+    return fit.residuals(counts_of_r(counts, cell_data, None, layer, any_values=any_values), **options).to_numpy().T
 
 
 @answers

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from isthmus.bridge.answers import answers, orientation_of_r
+from isthmus.bridge.counts import counts_of_r
 from isthmus.bridge.plain import as_columns
 from isthmus.bridge.state import with_state
 from isthmus.bridge.torch_in_r import import_torch
@@ -85,6 +86,15 @@ def fit_interactions(
     import_torch()
     given = option_of_r(options) if isinstance(options, Mapping) else {}  # R's empty list crosses as []
     return with_state(fit(tissue_of_r(data, cells), **_tissue_arguments(tissue), **given, progress=progress))
+
+
+@answers
+def stable_size_factors(counts: Any, cells: Wire | None, *, labels: Any, layer: str | None = None) -> dict[str, Any]:
+    """Size factors, with the cells' names."""
+    from isthmus.interaction import stable_size_factors as factors
+
+    sizes = factors(counts_of_r(counts, cells, None, layer), labels=per_cell_of_r(labels))
+    return {"cells": list(sizes.index), "sizes": sizes.to_numpy()}
 
 
 @answers

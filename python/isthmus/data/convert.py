@@ -3,20 +3,20 @@
 The dict holds arrays as R has them, so nothing is transposed: the p, i and x of a genes x cells ``dgCMatrix`` are the
 cells x genes CSR, and a genes x cells matrix that runs down its columns is the cells x genes array in C order.
 
-=================  =======================================  ============================================
-SingleCellExperiment  AnnData                               remark
-=================  =======================================  ============================================
-first assay, or X  ``X``                                    its name comes back
-other assays       ``layers``                               genes x cells <-> cells x genes
-colData, rowData   ``obs``, ``var``                         ``sizeFactor`` <-> ``size_factors``
-matrix columns     ``obsm``, ``varm``
-rowRanges          ``varm["rowRanges"]``                    seqnames, start, end, strand
-reducedDims        ``obsm``
-colPairs, rowPairs ``obsp``, ``varp``                       row = from, column = to
-altExps            ``uns["altExps"]``, ``raw``              each an AnnData
-metadata           ``uns``
-what is left       ``uns["isthmus"]``                       bytes that only R reads
-=================  =======================================  ============================================
+==========================  ===========================  ====================================
+SingleCellExperiment        AnnData                      remark
+==========================  ===========================  ====================================
+first assay, or X           ``X``                        its name comes back
+other assays                ``layers``                   genes x cells <-> cells x genes
+colData, rowData            ``obs``, ``var``             ``sizeFactor`` <-> ``size_factors``
+matrix or table columns     ``obsm``, ``varm``
+rowRanges                   ``varm["rowRanges"]``        seqnames, start, end, strand
+reducedDims, spatialCoords  ``obsm``                     spatialCoords is ``obsm["spatial"]``
+colPairs, rowPairs          ``obsp``, ``varp``           row = from, column = to
+altExps                     ``uns["altExps"]``, ``raw``  each an AnnData
+metadata                    ``uns``
+what is left                ``uns["isthmus"]``           bytes that only R reads
+==========================  ===========================  ====================================
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scipy import sparse
 
 from isthmus.data.likeness import describe, thawed
 from isthmus.data.packing import Likenesses, Wire, labels
-from isthmus.data.values import NoNodeError, node_of, texts
+from isthmus.data.values import NoNodeError, node_of, text_index, texts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,18 +56,19 @@ def from_anndata(adata: AnnData) -> tuple[Wire, list[str]]:
         lost.append(f"X (backed by {adata.filename}): read into memory")
         adata = adata.to_memory()
     likenesses = Likenesses(lost=lost)
-    cells, genes = adata.obs_names, adata.var_names
+    cells, genes = labels(adata.obs_names), labels(adata.var_names)
+    cell_index, gene_index = text_index(cells), text_index(genes)
     uns = {key: value for key, value in adata.uns.items() if key != _OWN}
     others = _alternatives(adata, uns, likenesses)
     wire = {
         "dim": np.array([adata.n_vars, adata.n_obs], dtype=np.int32),
-        "cells": {"values": labels(cells), "missing": None},
-        "genes": {"values": labels(genes), "missing": None},
+        "cells": {"values": cells, "missing": None},
+        "genes": {"values": genes, "missing": None},
         **_assays(adata, likenesses),
-        "obs": _table(adata.obs, "obs", likenesses),
-        "var": _table(adata.var, "var", likenesses),
-        "obsm": _aligned(adata.obsm, "obsm", cells, likenesses),
-        "varm": _aligned(adata.varm, "varm", genes, likenesses),
+        "obs": _table(adata.obs, "obs", cell_index, likenesses),
+        "var": _table(adata.var, "var", gene_index, likenesses),
+        "obsm": _aligned(adata.obsm, "obsm", cell_index, likenesses),
+        "varm": _aligned(adata.varm, "varm", gene_index, likenesses),
         "obsp": _graphs(adata.obsp, "obsp", likenesses),
         "varp": _graphs(adata.varp, "varp", likenesses),
         "uns": _items({key: likenesses.pack(value, "uns", str(key)) for key, value in uns.items()}),
@@ -91,15 +92,14 @@ def _assays(adata: AnnData, likenesses: Likenesses) -> Wire:
     return {"assays": _items(nodes), "x_index": -1 if adata.X is None else 0}
 
 
-def _table(frame: pd.DataFrame, place: str, likenesses: Likenesses) -> Wire:
-    node = likenesses.pack_frame(frame, place, index=pd.Index(labels(frame.index), dtype=object))
+def _table(frame: pd.DataFrame, place: str, index: pd.Index, likenesses: Likenesses) -> Wire:
+    node = likenesses.pack_frame(frame, place, index=index)
     return {"names": node["names"], "items": node["columns"]}
 
 
 def _aligned(values: Mapping[str, Any], place: str, index: pd.Index, likenesses: Likenesses) -> Wire:
-    plain = pd.Index(labels(index), dtype=object)
     nodes = {
-        key: likenesses.pack_frame(value, place, key, index=plain)
+        key: likenesses.pack_frame(value, place, key, index=index)
         if isinstance(value, pd.DataFrame)
         else likenesses.pack(value, place, key)
         for key, value in values.items()
@@ -218,19 +218,17 @@ def _frame(part: Mapping[str, Any], n: int) -> Wire:
 
 def _names(wire: Mapping[str, Any] | None, n: int) -> pd.Index:
     """An AnnData cannot be without names: "0", "1", ..., which are its own default."""
-    return pd.Index([str(i) for i in range(n)] if wire is None else texts(wire["values"]), dtype=object)
+    return text_index([str(i) for i in range(n)] if wire is None else texts(wire["values"]))
 
 
 def _unaligned(part: Mapping[str, Any], place: str, index: pd.Index, likenesses: Likenesses) -> dict[str, Any]:
     values = {}
     for key, node in _nodes(part):
-        frame = node["kind"] == "frame"
-        plain = pd.Index(labels(index), dtype=object)
-        values[key] = (
-            likenesses.unpack_frame(node, place, key, index=plain) if frame else likenesses.unpack(node, place, key)
-        )
-        if frame:
+        if node["kind"] == "frame":
+            values[key] = likenesses.unpack_frame(node, place, key, index=text_index(labels(index)))
             values[key].index = index
+        else:
+            values[key] = likenesses.unpack(node, place, key)
     return values | _absent(place, (len(index),), likenesses)
 
 

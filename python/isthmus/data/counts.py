@@ -121,6 +121,17 @@ def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     return _read(data, layer, cell_data, gene_names, keep_stored=False)
 
 
+def read_values(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
+    """`read_counts` of values that need not be counts: any finite numbers; what is stored is read as a whole."""
+    read = read_matrix(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
+    bad = np.flatnonzero(~np.isfinite(read.matrix.data))
+    if bad.size:
+        gene = read.gene_names[read.matrix.indices[bad[0]]]
+        msg = f"`data` must be finite; got {plural(bad.size, 'missing or infinite value')}, the first in gene '{gene}'."
+        raise InputError(msg)
+    return read
+
+
 def _read(data: Any, layer: str | None, cell_data: Any, gene_names: Any, *, keep_stored: bool) -> Counts:
     values, cells, genes, obs, stored = _take_apart(data, layer, gene_names)
     n_cells, n_genes = _shape(values)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from isthmus.data.likeness import as_described, describe, frozen, same, thawed
-from isthmus.data.values import NoNodeError, column_node, column_of, node_of, texts, value_of
+from isthmus.data.values import NoNodeError, column_node, column_of, node_of, text_index, texts, value_of
 
 Wire = dict[str, Any]
 Path = tuple[str, ...]
@@ -134,8 +134,9 @@ class Likenesses:
         """`index`: the names that the rows have anyway."""
         counted = isinstance(frame.index, pd.RangeIndex) and frame.index.equals(pd.RangeIndex(len(frame)))
         rows = None if counted or index is not None else {"values": labels(frame.index), "missing": None}
-        default = pd.RangeIndex(len(frame)) if counted else pd.Index(labels(frame.index), dtype=object)
-        self._note(frame.index, default if index is None else index, (*path, "", "index"))
+        if index is None:
+            index = pd.RangeIndex(len(frame)) if counted else text_index(labels(frame.index))
+        self._note(frame.index, index, (*path, "", "index"))
         names = [str(name) for name in frame.columns]
         self._note(frame.columns, pd.Index(names, dtype=object), (*path, "", "columns"))
         columns = [self.pack_column(frame.iloc[:, j], *path, name) for j, name in enumerate(names)]

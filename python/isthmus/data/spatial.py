@@ -146,7 +146,8 @@ def _check_finite(counts: Counts) -> None:
             tell(
                 "`data` holds whole numbers up to "
                 f"{values.max():.6g}: these look like raw counts. The model is made for normalised values "
-                "(counts / size factor, then log1p): otherwise depth and the genes with the largest counts decide."
+                "(counts / size factor, then log1p; stable_size_factors() gives sizes): otherwise depth and the genes "
+                "with the largest counts decide."
             )
         return
     first = int(np.argmax(bad))

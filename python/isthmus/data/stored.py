@@ -89,8 +89,7 @@ class StoredMatrix:
         n_genes = self.shape[1]
         if chunk_genes is not None:
             return [(first, min(first + chunk_genes, n_genes)) for first in range(0, n_genes, chunk_genes)]
-        entries = np.concatenate([[0], np.cumsum(self._gene_entries())])
-        return _ranges(entries, _CHUNK)
+        return _ranges(np.concatenate([[0], np.cumsum(self._held())]), _CHUNK)
 
     def tiles(self) -> Iterator[tuple[slice, slice, sparse.csr_matrix]]:
         """Every piece of the matrix once: its rows, its columns and its values."""
@@ -126,6 +125,13 @@ class StoredMatrix:
             msg = "check() comes first: it counts the entries of each gene"
             raise RuntimeError(msg)
         return self.survey.gene_entries
+
+    def _held(self) -> np.ndarray:
+        """Entries that each gene brings into memory."""
+        return self._gene_entries()
+
+    def _by_genes(self) -> bool:
+        return _kind(self.values) == "csc"
 
     def _entries(self, first: int, last: int) -> int:
         return int(self._gene_entries()[first:last].sum())

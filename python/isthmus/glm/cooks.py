@@ -21,6 +21,7 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import refit
 from isthmus.glm.multiplicity import benjamini_hochberg
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.source import Evidence, find_evidence, need_evidence
 from isthmus.glm.strata import check_one_fit
 
@@ -68,6 +69,7 @@ def cooks_distance(
     3
     """
     check_one_fit(fit)
+    refuse_normal(fit, "Cook's distances")
     evidence = need_evidence(fit, find_evidence(fit, data, layer, offset, weights), "Cook's distances")
     parts = [distances for _, distances in _distances(fit, evidence)]
     return pd.DataFrame(np.hstack(parts), index=fit.cell_names, columns=fit.gene_names)
@@ -123,6 +125,7 @@ def flag_outliers(
     [[True, nan]]
     """
     check_one_fit(fit)
+    refuse_normal(fit, "Cook's distances")
     if not isinstance(drop, (bool, np.bool_)):
         msg = f"`drop` must be True or False; got {drop!r}."
         raise InputError(msg)

@@ -10,6 +10,7 @@ import pandas as pd
 from isthmus import schema
 from isthmus.data.wording import did_you_mean, some
 from isthmus.errors import InputError
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.result import GlmFit
 from isthmus.glm.strata import check_one_fit
 
@@ -51,6 +52,7 @@ def curve_extremes(fit: GlmFit, covariate: str) -> pd.DataFrame:
     True
     """
     check_one_fit(fit)
+    refuse_normal(fit, "curves of expected counts")
     values = _values(fit, covariate)
     points, first = np.unique(values, return_index=True)
     curve = _curve(fit, covariate, first)

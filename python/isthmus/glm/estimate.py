@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.data.wording import plural
 from isthmus.errors import InputError
-from isthmus.glm import kernel, start
+from isthmus.glm import kernel, normal, start
 from isthmus.glm.adjusted_profile import Prior, adjusted_profile
 from isthmus.glm.chunks import gene_chunks
 from isthmus.glm.refit import Model, put, take
@@ -44,11 +44,13 @@ class Job:
     gene_offset: np.ndarray | None
     weights: np.ndarray | None = None  # (n_cells, n_genes)
     cell_weights: np.ndarray | None = None  # (n_cells,) where they are those of all genes
+    normal: bool = False  # the mean is linear: size factors multiply the design
 
     @property
     def x(self) -> np.ndarray:
         """Free mean design."""
-        return self.mean[0].matrix @ self.mean[1].free
+        x = self.mean[0].matrix @ self.mean[1].free
+        return self.size_factors[:, None] * x if self.normal else x
 
     @property
     def z(self) -> np.ndarray:
@@ -57,8 +59,11 @@ class Job:
 
     @property
     def predictor_offset(self) -> np.ndarray:
-        """The part of log mu without a parameter, shared by all genes."""
-        return np.log(self.size_factors) + self.offset + self.mean[0].matrix @ self.mean[1].particular
+        """The part of the predictor without a parameter, shared by all genes."""
+        particular = self.mean[0].matrix @ self.mean[1].particular
+        if self.normal:
+            return self.offset + self.size_factors * particular
+        return np.log(self.size_factors) + self.offset + particular
 
     @property
     def df_resid(self) -> int:
@@ -97,20 +102,28 @@ def estimate(
     b0 = start.starting_values(dispersion_init, job.z, n_genes, "dispersion_init")
     if drawn:
         _check_one_dispersion(job.z)
-    parts, means, separations = [], [], []
+    parts, means, separations, shown = [], [], [], []
     for chunk in gene_chunks(job, chunk_genes):
         starts = _own_start(a0, chunk), _own_start(b0, chunk)
         fits = _fit(chunk.job, settings, *starts, n_threads, partial(_report, bar, chunk.first))
         parts.append(fits)
         means.append(mean_counts(chunk.job.counts.matrix, job.size_factors))
-        if not drawn:
+        if drawn:
+            shown.append(_shows_dispersion(chunk.job, fits))
+        else:
             separations += _separations(chunk, fits, means[-1])
     fits, all_means = kernel.join(parts), np.concatenate(means)
     if drawn:
-        fits, separations = _towards_trend(job, fits, all_means, settings, chunk_genes, n_threads)
+        shows = np.concatenate(shown)
+        fits, separations = _towards_trend(job, fits, all_means, shows, settings, chunk_genes, n_threads)
     n_nodes = int(fits.n_nodes.max(initial=0))
     settings["path"] = f"{n_nodes} nodes a stratum" if n_nodes else "cells"
     return Estimates(fits, all_means, separations)
+
+
+def _shows_dispersion(job: Job, fits: GeneFits) -> np.ndarray:
+    own: dict[str, Any] = {"gene_offset": job.gene_offset, "weights": job.weights}
+    return start.shows_dispersion(job.counts.matrix, job.x, job.predictor_offset, fits.mean_coef, **own)
 
 
 def _own_start(values: np.ndarray | str, chunk: Chunk) -> np.ndarray | str:
@@ -128,8 +141,20 @@ def _fit(
     """The fits of one chunk; with "trend", those from which it is made."""
     matrix = job.counts.matrix
     x, z, offset, zeta_offset = job.x, job.z, job.predictor_offset, job.zeta_offset
-    a0 = start.mean_start(init, matrix, x, offset)
     options = {"max_iter": settings["max_iter"], "tol": settings["tol"], "n_threads": n_threads}
+    if job.normal:
+        return normal.fit_genes(
+            matrix,
+            x,
+            z,
+            offset,
+            dispersion_offset=zeta_offset,
+            gene_offset=job.gene_offset,
+            weights=job.weights,
+            start_dispersion=dispersion_init if isinstance(dispersion_init, np.ndarray) else None,
+            **options,
+        )
+    a0 = start.mean_start(init, matrix, x, offset)
     if settings["dispersion"] == "moments":
         return _fit_moments(job, x, z, offset, zeta_offset, a0, options)
     fits = kernel.fit_genes(
@@ -155,6 +180,8 @@ def _fit(
 
 def _separations(chunk: Chunk, fits: GeneFits, means: np.ndarray) -> list[Separation]:
     job, matrix = chunk.job, chunk.job.counts.matrix
+    if job.normal:  # a linear mean has its least squares, whatever the values
+        return []
     least = means * job.size_factors.min()  # a bound from below of the mean count
     if may_be_extreme(fits, least).any():
         least = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
@@ -180,12 +207,13 @@ def _towards_trend(
     job: Job,
     own: GeneFits,
     means: np.ndarray,
+    shows: np.ndarray,
     settings: dict[str, Any],
     chunk_genes: int | None,
     n_threads: int,
 ) -> tuple[GeneFits, list[Separation]]:
-    """Draw adjusted dispersions towards their trend. Adds the trend to the settings."""
-    trend = fit_trend(own.mean_alpha, means, job.df_resid)
+    """Draw adjusted dispersions towards their trend, made by the genes that show one. Adds it to the settings."""
+    trend = fit_trend(np.where(shows, own.mean_alpha, np.nan), means, job.df_resid)
     settings["trend"] = asdict(trend)
     scale, zeta = job.z[0, 0], job.zeta_offset[0]
     parts, separations = [], []
@@ -195,7 +223,7 @@ def _towards_trend(
         center = np.log(trend.at(np.where(own_means > 0, own_means, 1.0)) / np.exp(zeta)) / scale
         prior = Prior(center, trend.prior_variance / scale**2)
         drawn = adjusted_profile(*_evidence(chunk.job), before, own_means, settings, prior=prior, n_threads=n_threads)
-        outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means))
+        outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means) & shows[here])
         fits = put(drawn, outlying, take(before, outlying))
         parts.append(fits)
         separations += _separations(chunk, fits, own_means)

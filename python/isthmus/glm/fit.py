@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, open_counts
+from isthmus.data.counts import Counts, open_counts, read_values
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
@@ -45,7 +45,7 @@ def fit_glm(
     size_factors: Any = "auto",
     offset: Any = None,
     weights: Any = None,
-    noise_model: Literal["nb", "negative_binomial", "poisson"] = "nb",
+    noise_model: Literal["nb", "negative_binomial", "poisson", "normal", "norm"] = "nb",
     dispersion: Literal["ml", "moments", "cox_reid", "trend"] = "ml",
     by: Any = None,
     cell_data: pd.DataFrame | None = None,
@@ -62,7 +62,7 @@ def fit_glm(
     n_threads: int | None = None,
     progress: bool | None = None,
 ) -> GlmFit:
-    r"""Fit a negative-binomial (or Poisson) GLM to every gene.
+    r"""Fit a negative-binomial (or Poisson, or normal) GLM to every gene.
 
     .. math:: \log\mu_i = x_i a + \log s_i + o_i,\qquad \log\alpha_i = z_i b,\qquad Var(y_i) = \mu_i + \alpha_i\mu_i^2
 
@@ -94,7 +94,10 @@ def fit_glm(
         zinbwave's for zero inflation). Parameters whose cells all have weight 0 in a gene have no estimate there
         (status "separated"). The means of the tables, size factors and residuals do not use them.
     noise_model
-        "nb" (also "negative_binomial") or "poisson" (alpha = 0; the dispersion design is not used).
+        "nb" (also "negative_binomial"), "poisson" (alpha = 0; the dispersion design is not used), or "normal" (also
+        "norm"), for values that are no counts, such as logarithms: mu = size factor * (x a) + offset without a
+        logarithm, variance exp(z b), which takes the place of alpha (`isthmus.glm.normal`). Its "auto" size factors are
+        1, ``log2fc`` is NaN, and its tests are "wald", "lrt" and "score".
     dispersion
         How alpha is estimated; the mean is at its maximum given alpha in each case.
 
@@ -149,12 +152,11 @@ def fit_glm(
     >>> fit.table("genes")["status"].tolist()
     ['ok', 'ok', 'ok', 'ok']
     """
-    noise_model = {"negative_binomial": "nb"}.get(noise_model, noise_model)  # type: ignore[assignment]
+    noise_model = {"negative_binomial": "nb", "norm": "normal"}.get(noise_model, noise_model)  # type: ignore[assignment]
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = read_threads(n_threads)
-    counts = (
-        data if isinstance(data, Counts) else open_counts(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
-    )
+    read = read_values if noise_model == "normal" else open_counts
+    counts = data if isinstance(data, Counts) else read(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
     if by is not None:
         options = {"design": design, "dispersion_design": dispersion_design, "constraints": constraints}
@@ -179,14 +181,14 @@ def fit_glm(
     settings = {
         "id": uuid.uuid4().hex,
         "noise_model": noise_model,
-        "dispersion": dispersion if noise_model == "nb" else "none",
+        "dispersion": "none" if noise_model == "poisson" else dispersion,
         "max_iter": int(max_iter),
         "tol": float(tol),
         "gene_offset": job.gene_offset is not None,
         "weights": None if job.weights is None else "cells" if job.cell_weights is not None else "observations",
         "zero_weights": job.weights is not None and bool((job.weights <= 0).any()),
         "nested": nested_terms(job.mean[0], counts.cell_data),
-        "kernel": kernel.kernel_name(),
+        "kernel": "numpy" if noise_model == "normal" else kernel.kernel_name(),
         "versions": _versions(),
     }
     _tell_few_df(job, settings)
@@ -213,6 +215,7 @@ def _read_job(
     noise_model: str,
     columns: dict[str, Any],
 ) -> Job:
+    normal = noise_model == "normal"
     mean_design = read_design(design, counts, counts.cell_data, argument="design", **columns)
     mean = resolve_constraints(mean_design, constraints)
     if noise_model == "poisson":
@@ -223,6 +226,8 @@ def _read_job(
     else:
         z = read_design(dispersion_design, counts, counts.cell_data, argument="dispersion_design", **columns)
         dispersion = resolve_constraints(z, dispersion_constraints, argument="dispersion_constraints")
+    if normal and isinstance(size_factors, str) and size_factors == "auto":
+        size_factors = None
     own_offset, gene_offset = read_offset(offset, counts)
     cell_weights, gene_weights = read_weights(weights, counts)
     job = Job(
@@ -234,6 +239,7 @@ def _read_job(
         gene_offset,
         for_all_genes(cell_weights, counts.n_genes) if gene_weights is None else gene_weights,
         cell_weights,
+        normal,
     )
     if cell_weights is not None:
         check_identified(job.x, cell_weights, "design")
@@ -256,11 +262,14 @@ def _no_parameters(n_cells: int) -> tuple[Design, Constraint]:
 def _check_choices(
     noise_model: str, dispersion: str, dtype: str, max_iter: int, tol: float, chunk_genes: int | None
 ) -> None:
-    if noise_model not in ("nb", "poisson"):
-        msg = f"`noise_model` must be 'nb' or 'poisson'; got {noise_model!r}."
+    if noise_model not in ("nb", "poisson", "normal"):
+        msg = f"`noise_model` must be 'nb', 'poisson' or 'normal'; got {noise_model!r}."
         raise InputError(msg)
     if dispersion not in ("ml", "moments", "cox_reid", "trend"):
         msg = f"`dispersion` must be one of ml, moments, cox_reid, trend; got {dispersion!r}."
+        raise InputError(msg)
+    if noise_model == "normal" and dispersion != "ml":
+        msg = f'`dispersion` must be "ml" where `noise_model` is "normal": it is the variance; got {dispersion!r}.'
         raise InputError(msg)
     if dtype not in ("float64", np.float64):
         msg = f"`dtype` must be 'float64': in float32 the noise of the likelihood defeats convergence; got {dtype!r}."
@@ -281,7 +290,12 @@ def _versions() -> dict[str, str]:
 
 def _tell_few_df(job: Job, settings: dict[str, Any]) -> None:
     left = job.df_resid
-    if settings["dispersion"] == "ml" and left < _FEW_DF:
+    if job.normal and left < _FEW_DF:
+        tell(
+            f'`noise_model` = "normal" with {left} residual degrees of freedom: maximum-likelihood variances are too '
+            "small with so few samples, and p-values with them. limma is made for those."
+        )
+    elif settings["dispersion"] == "ml" and left < _FEW_DF:
         tell(
             f'`dispersion` = "ml" with {left} residual degrees of freedom: maximum-likelihood dispersions are too '
             "small with so few samples, and p-values with them. Use method 'qlf' in test_glm(), or dispersion "

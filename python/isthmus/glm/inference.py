@@ -12,9 +12,10 @@ from isthmus.errors import InputError
 from isthmus.glm import refit
 from isthmus.glm.hypothesis import Hypothesis, read_hypothesis
 from isthmus.glm.level_contrasts import levels_against_rest, pairs_of_levels
-from isthmus.glm.methods import Answer, Asked, answer
+from isthmus.glm.methods import Answer, Asked, answers
 from isthmus.glm.multiplicity import benjamini_hochberg
 from isthmus.glm.nested_terms import warn_nested
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.qlf import check_quasi
 from isthmus.glm.replicates import check_contrast, read_replicates
 from isthmus.glm.result import GlmFit
@@ -94,8 +95,9 @@ def test_glm(
     lfc_threshold
         log2; tests against effects up to this size (TREAT, McCarthy & Smyth 2009, Bioinformatics 25:765); "wald" only.
     data, layer
-        The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score", "qlf" and
-        separated genes need them, and only where the object that was fitted is no longer around.
+        The counts of the fit once more, as `fit_glm` takes them: the fit keeps none. Only "lrt", "score", "qlf",
+        `replicate` and separated genes need them, and only where the object that was fitted is no longer around. What
+        is stored is read in ranges of genes, as `fit_glm` does.
     offset, weights
         The fit's offset or weights per cell and gene, if it had such and counts are needed.
     n_threads
@@ -155,22 +157,27 @@ def test_glm(
     for tested in hypotheses:
         _check_single(asked, tested)
     if method == "qlf":
+        refuse_normal(fit, 'method="qlf"')
         check_quasi(fit, hypotheses[0])
+    if asked.threshold > 0:
+        refuse_normal(fit, "`lfc_threshold`")
     _check_likelihood(fit, asked, hypotheses[0])
     _check_reference(fit, asked)
     if replicate is None:
         for tested in hypotheses:
             warn_nested(fit, tested)
         needed = _may_need_counts(fit, asked, hypotheses, data)
-        evidence = find_evidence(fit, data, layer, offset, weights) if needed else None
+        evidence = find_evidence(fit, data, layer, offset, weights, keep_stored=True) if needed else None
         replicates = None
     else:
         _check_robust(fit, asked)
-        evidence = need_evidence(fit, find_evidence(fit, data, layer, offset), "`replicate`")
+        found = find_evidence(fit, data, layer, offset, keep_stored=True)
+        evidence = need_evidence(fit, found, "`replicate`")
         replicates = read_replicates(replicate, fit, evidence)
         for place, tested in enumerate(hypotheses):
             check_contrast(fit, tested, replicates, warn=place == 0)
-    tables = [_table(fit, tested, answer(fit, tested, asked, evidence, replicates)) for tested in hypotheses]
+    found_all = answers(fit, hypotheses, asked, evidence, replicates)
+    tables = [_table(fit, tested, one_found) for tested, one_found in zip(hypotheses, found_all, strict=True)]
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
@@ -296,7 +303,7 @@ def _table(fit: GlmFit, tested: Hypothesis, found: Answer) -> pd.DataFrame:
         "method": found.method,
         "mean": fit.mean,
         "estimate": values["estimate"],
-        "log2fc": values["estimate"] / _LN2,
+        "log2fc": values["estimate"] / (np.nan if fit.settings["noise_model"] == "normal" else _LN2),
         "se": values["se"],
         "ci_low": values["ci_low"],
         "ci_high": values["ci_high"],

@@ -54,7 +54,7 @@ def likelihood_ratio(
     stat = 2 * np.maximum(fit.log_likelihood[genes] - null.log_likelihood, 0.0)
     stat[(null.code == kernel.NOT_CONVERGED) | ~np.isfinite(null.log_likelihood)] = np.nan
     pval = special.chdtrc(hypothesis.df, stat)
-    if hypothesis.model == "dispersion":
+    if hypothesis.model == "dispersion" and fit.settings["noise_model"] != "normal":
         bound = on_bound(fit, genes) | (null.min_alpha * np.minimum(fit.mean[genes], 1.0) < _ON_BOUND)
         pval[bound] = mixture(stat[bound], hypothesis.df)
     return LikelihoodRatio(stat, pval)

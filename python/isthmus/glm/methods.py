@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data.wording import some
 from isthmus.glm import refit, wald
 from isthmus.glm.firth import firth_estimates
 from isthmus.glm.lrt import LikelihoodRatio, likelihood_ratio
 from isthmus.glm.qlf import QuasiFit, deviance_differences, quasi_covariance, quasi_fit
+from isthmus.glm.ranges import is_stored, ranges
 from isthmus.glm.robust_tests import robust_values
 from isthmus.glm.score import score_at_null, standardised_score
 from isthmus.glm.separation import loads
 from isthmus.glm.source import Evidence, need_evidence
 from isthmus.glm.wald import Reference
+from isthmus.messages import tell
 
 if TYPE_CHECKING:
     from isthmus.glm.hypothesis import Hypothesis
@@ -47,6 +50,47 @@ class Answer:
     method: np.ndarray
     values: Values
     penalized: np.ndarray
+
+
+def answers(
+    fit: GlmFit,
+    hypotheses: list[Hypothesis],
+    asked: Asked,
+    evidence: Evidence | None,
+    replicates: Replicates | None = None,
+) -> list[Answer]:
+    """Test hypotheses in every gene; counts that stay stored are read range by range, for all hypotheses at once."""
+    if evidence is None or not is_stored(evidence):
+        return [answer(fit, tested, asked, evidence, replicates) for tested in hypotheses]
+    if asked.method == "qlf":
+        asked.shared["quasi"] = quasi_fit(fit, evidence, n_threads=asked.n_threads)
+    whole = [_nothing_yet(fit, tested, asked) for tested in hypotheses]
+    only_separated = asked.method == "wald" and replicates is None
+    needed = (lambda part: _any_separated(part, hypotheses)) if only_separated else None
+    for part in ranges(fit, evidence, np.flatnonzero(fit.status != "all_zero"), needed):
+        own = replace(asked, shared={})
+        if asked.method == "qlf":
+            own.shared["quasi"] = asked.shared["quasi"].of(part.genes)
+        for tested, out in zip(hypotheses, whole, strict=True):
+            found = answer(part.fit, tested, own, part.evidence, replicates)
+            for name, values in found.values.items():
+                out.values[name][part.genes] = values
+            out.status[part.genes], out.method[part.genes] = found.status, found.method
+            out.penalized[part.genes] = found.penalized
+    return whole
+
+
+def _nothing_yet(fit: GlmFit, tested: Hypothesis, asked: Asked) -> Answer:
+    """What stays of it is for genes without a count."""
+    names = ("estimate", "se", "ci_low", "ci_high", "stat", "pval", "df", "df_resid")
+    values = {name: np.full(fit.n_genes, np.nan) for name in names}
+    method = np.full(fit.n_genes, asked.method, dtype=object)
+    return Answer(fit.status.copy(), method, values, np.full(fit.n_genes, np.nan))
+
+
+def _any_separated(fit: GlmFit, hypotheses: list[Hypothesis]) -> bool:
+    separations = list(fit.separated(hypotheses[0].model).values())
+    return any(loads(s, tested.free).any() for tested in hypotheses for s in separations)
 
 
 def answer(
@@ -208,7 +252,14 @@ def _test_separated(
     """An infinite estimate has no standard error, but the likelihood has a supremum that can be compared."""
     genes = np.flatnonzero((status == "separated") & ~_flat(fit, tested))
     held = tested.model == "dispersion" and refit.dispersion_is_fixed(fit)
-    if evidence is None or not genes.size or asked.threshold > 0 or held:
+    if not genes.size or asked.threshold > 0 or held:
+        return
+    if evidence is None:
+        tell(
+            f"`data`: {some(list(fit.gene_names[genes]))} {'is' if genes.size == 1 else 'are'} separated in "
+            f"'{tested.label}'; a p-value there is a likelihood ratio's, for which counts are needed. Pass what "
+            "fit_glm() was given."
+        )
         return
     found = likelihood_ratio(fit, tested, evidence, genes, n_threads=asked.n_threads)
     _set_ratio(values, genes, found, tested, asked.alternative)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class PortedNames:
-    """Old names over a GlmFit's arrays. Their dispersion is r = 1 / alpha, so log r = -log alpha."""
+    """Old names over a GlmFit's arrays. Their dispersion is r = 1 / alpha, so log r = -log alpha; that of the normal
+    model is the standard deviation, whose log is half that of the variance."""
 
     mean_model: Submodel
     dispersion_model: Submodel
@@ -19,6 +20,7 @@ class PortedNames:
     neg_hessian: np.ndarray
     gradient: np.ndarray
     status: np.ndarray
+    settings: dict[str, Any]
 
     @property
     def a_var(self) -> np.ndarray:
@@ -27,8 +29,8 @@ class PortedNames:
 
     @property
     def b_var(self) -> np.ndarray:
-        """Free parameters of log r x genes."""
-        return -self.dispersion_model.free_coef
+        """Free parameters of log r x genes; of the log standard deviation in the normal model."""
+        return self._scale_factor * self.dispersion_model.free_coef
 
     @property
     def par_link_loc(self) -> np.ndarray:
@@ -37,23 +39,29 @@ class PortedNames:
 
     @property
     def par_link_scale(self) -> np.ndarray:
-        """All parameters of log r x genes."""
-        return -self.dispersion_model.coef
+        """All parameters of log r x genes; of the log standard deviation in the normal model."""
+        return self._scale_factor * self.dispersion_model.coef
 
     @property
     def hessian(self) -> np.ndarray:
         """Genes x free x free, both models, of the log-likelihood in (a, log r)."""
-        sign = self._log_r_sign
-        return -self.neg_hessian * sign[:, None] * sign[None, :]
+        slope = self._slope
+        return -self.neg_hessian * slope[:, None] * slope[None, :]
 
     @property
     def jacobian(self) -> np.ndarray:
         """Genes x free: the score of the log-likelihood in (a, log r)."""
-        return self.gradient * self._log_r_sign
+        return self.gradient * self._slope
 
     @property
-    def _log_r_sign(self) -> np.ndarray:
-        return np.r_[np.ones(self.mean_model.n_free), -np.ones(self.dispersion_model.n_free)]
+    def _scale_factor(self) -> float:
+        """Their scale parameter for one unit of ours."""
+        return 0.5 if self.settings["noise_model"] == "normal" else -1.0
+
+    @property
+    def _slope(self) -> np.ndarray:
+        """Our parameters for one unit of theirs."""
+        return np.r_[np.ones(self.mean_model.n_free), np.full(self.dispersion_model.n_free, 1 / self._scale_factor)]
 
     @property
     def design_loc(self) -> np.ndarray:

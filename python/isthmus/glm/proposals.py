@@ -69,6 +69,11 @@ def left_out(design: Design) -> Proposal:
     return Proposal(texts, f"constraints = c({listed})" if design.language == "r" else f"constraints=[{listed}]")
 
 
+def _holds_the_constant(term: str) -> bool:
+    """formulaic's `cr` and `cc` as they are, whose columns sum to one."""
+    return term.startswith(("cr(", "cc(")) and term.endswith(")") and "center" not in term
+
+
 def _advice(design: Design, argument: str) -> str:
     same = _one_to_one(design)
     if same:
@@ -80,6 +85,11 @@ def _advice(design: Design, argument: str) -> str:
             f"Leave one of them out; `{entry}` would do that for '{factor}' (every effect of it fixed at 0, and "
             f"'{other}' takes it all)."
         )
+    lost = {alias.column for alias in aliases(design.matrix)} if design.language != "r" else set()
+    splines = [term for term, at in design.terms.items() if _holds_the_constant(term) and lost & set(at)]
+    for spline in splines[:1]:
+        centred = f"{spline[:-1]}, constraints='center')"
+        return f"A spline of this kind holds the constant; beside an intercept it must be centred: `{centred}`."
     proposal = propose(design)
     text = proposal.text.replace("constraints", argument, 1)
     if isinstance(proposal.constraints, dict):

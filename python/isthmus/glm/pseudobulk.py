@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from isthmus.data.counts import Counts, read_counts
+from isthmus.data.counts import Counts, open_counts
+from isthmus.data.stored import pieces
 from isthmus.data.wording import did_you_mean, plural, some
 from isthmus.errors import InputError
 from isthmus.glm.threads import check_whole
@@ -60,7 +61,7 @@ def pseudobulk(data: Any, by: str | Sequence[str], *, layer: str | None = None, 
     from anndata import AnnData
 
     check_whole("min_cells", min_cells)
-    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
+    counts = data if isinstance(data, Counts) else open_counts(data, layer=layer)
     columns = _columns(by, counts)
     assert counts.cell_data is not None
     table = counts.cell_data
@@ -73,10 +74,10 @@ def pseudobulk(data: Any, by: str | Sequence[str], *, layer: str | None = None, 
     if kept.size < sizes.size:
         left = table.iloc[first[sizes < min_cells]][columns].astype(str).agg("_".join, axis=1)
         tell(f"`min_cells`: {plural(len(left), 'group')} with fewer than {min_cells} cells left out ({some(left)}).")
-    summed = _indicator(group, kept) @ counts.matrix.astype(np.float64)
+    summed = _sums(_indicator(group, kept), counts.matrix)
     obs = _obs(table, columns, group, first[kept], kept)
     obs["n_cells"] = sizes[kept].astype(np.int64)
-    obs["library_size"] = np.asarray(summed.sum(axis=1), dtype=float).reshape(-1)
+    obs["library_size"] = summed.sum(axis=1)
     return AnnData(sparse.csr_matrix(summed), obs=obs, var=pd.DataFrame(index=pd.Index(counts.gene_names)))
 
 
@@ -111,6 +112,14 @@ def _indicator(group: np.ndarray, kept: np.ndarray) -> sparse.csr_matrix:
     cells = np.flatnonzero(place[group] >= 0)
     ones = np.ones(len(cells))
     return sparse.csr_matrix((ones, (place[group[cells]], cells)), shape=(len(kept), len(group)))
+
+
+def _sums(indicator: sparse.csr_matrix, matrix: sparse.csr_matrix) -> np.ndarray:
+    """Sums of the groups, ``(n_groups, n_genes)``, over pieces of the matrix: it may lie in a file."""
+    out, by_cell = np.zeros((indicator.shape[0], matrix.shape[1])), indicator.tocsc()
+    for rows, columns, piece in pieces(matrix):
+        out[:, columns] += (by_cell[:, rows] @ piece.astype(np.float64)).toarray()
+    return out
 
 
 def _obs(

@@ -1,7 +1,8 @@
 r"""Quasi-likelihood F tests (Lund, Nettleton, McCarthy & Smyth 2012, Stat. Appl. Genet. Mol. Biol. 11:8).
 
 1. A trend of the negative-binomial dispersion with the mean. Never the gene-wise dispersion: its uncertainty would be
-   lost, and the quasi dispersion could not make up for it.
+   lost, and the quasi dispersion could not make up for it. All genes make the trend, those without dispersion too:
+   left out, as for ``dispersion="trend"``, tests of few counts reject far too rarely.
 2. The mean is refitted at the trend.
 3. The quasi dispersion: the residual deviance, each unit deviance as a scaled chi-square (`unit_deviance`), over its
    degrees of freedom.
@@ -20,8 +21,9 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import kernel, refit
 from isthmus.glm.adjusted_profile import adjusted_profile
+from isthmus.glm.ranges import ranges
 from isthmus.glm.squeeze import squeeze
-from isthmus.glm.trend import Trend, fit_trend, has_trend
+from isthmus.glm.trend import fit_trend, has_trend
 from isthmus.glm.unit_deviance import scaled_chi_square, unit_deviance
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 _LEAST_GENES = 50
 _PLENTY = 200  # residual degrees of freedom at which maximum-likelihood dispersions need no adjustment
 _ROUNDING = 16 * np.finfo(float).eps  # by what two sums of the same log-likelihood may differ
-_AT_ONCE = 4_000_000  # cells x genes held as dense numbers
+_AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,12 @@ class QuasiFit:
     dispersion: np.ndarray
     df_total: np.ndarray
 
+    def of(self, genes: np.ndarray) -> QuasiFit:
+        """That of some of its genes, as of a fit that holds only them."""
+        at = np.searchsorted(self.genes, genes)
+        fits, own = kernel.take(self.fits, at), self.log_alpha[:, at]
+        return QuasiFit(np.arange(len(at)), fits, own, self.dispersion[at], self.df_total[at])
+
 
 def check_quasi(fit: GlmFit, hypothesis: Hypothesis) -> None:
     """Refuse what quasi-likelihood is not made for."""
@@ -82,14 +90,28 @@ def check_quasi(fit: GlmFit, hypothesis: Hypothesis) -> None:
 
 def quasi_fit(fit: GlmFit, evidence: Evidence, *, n_threads: int = 1) -> QuasiFit:
     """Steps 1 to 4, for the genes that have counts."""
-    model = refit.full_model(fit)
     genes = np.flatnonzero(fit.status != "all_zero")
-    log_alpha = _trended(fit, model, evidence, genes, n_threads)
-    fits = refit.maximise(model, evidence, genes, dispersion=log_alpha, settings=fit.settings, n_threads=n_threads)
-    alpha = np.zeros(len(genes))
-    if len(log_alpha):
-        alpha = np.nan_to_num(np.exp(log_alpha[0] * model.z[0, 0] + model.zeta_offset[0]))
-    deviance, df = _residual_deviance(model, evidence, genes, fits, alpha)
+    log_alpha = _trended(fit, evidence, genes, n_threads)
+    model, parts, deviances, dfs = refit.full_model(fit), [], [], []
+    for part in ranges(fit, evidence, genes):
+        own, own_evidence = np.flatnonzero(part.fit.status != "all_zero"), part.evidence
+        assert own_evidence is not None
+        held = log_alpha[:, np.searchsorted(genes, part.genes[own])]
+        fits = refit.maximise(model, own_evidence, own, dispersion=held, settings=fit.settings, n_threads=n_threads)
+        alpha = np.zeros(len(own))
+        if len(held):
+            alpha = np.nan_to_num(np.exp(held[0] * model.z[0, 0] + model.zeta_offset[0]))
+        deviance, df = _residual_deviance(model, own_evidence, own, fits, alpha)
+        parts.append(fits)
+        deviances.append(deviance)
+        dfs.append(df)
+    return _squeezed(fit, genes, kernel.join(parts), log_alpha, np.concatenate(deviances), np.concatenate(dfs))
+
+
+def _squeezed(
+    fit: GlmFit, genes: np.ndarray, fits: GeneFits, log_alpha: np.ndarray, deviance: np.ndarray, df: np.ndarray
+) -> QuasiFit:
+    """Step 4."""
     with np.errstate(divide="ignore", invalid="ignore"):
         own = np.where(df > 0, deviance / df, np.nan)
     own[fits.code == kernel.NOT_CONVERGED] = np.nan
@@ -125,30 +147,33 @@ def quasi_covariance(fit: GlmFit, quasi: QuasiFit) -> np.ndarray:
     return np.asarray(info.invert(quasi.fits.expected_info, infinite) * quasi.dispersion[:, None, None])
 
 
-def _trended(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
+def _trended(fit: GlmFit, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
     """Free dispersion parameter of each gene on the trend, ``(1, n)``; none for Poisson models, NaN (alpha = 0) where
     hardly a gene has a dispersion."""
+    model = refit.full_model(fit)
     if not model.has_dispersion:
         return np.empty((0, len(genes)))
     means = fit.mean[genes]
-    if "trend" in fit.settings:
-        trend = Trend(**fit.settings["trend"])
-    else:
-        own = _gene_wise(fit, model, evidence, genes, n_threads)
-        if not has_trend(own):
-            return np.full((1, len(genes)), np.nan)
-        trend = fit_trend(own, means, fit.df_resid)
+    own = _gene_wise(fit, evidence, genes, n_threads)
+    if not has_trend(own):
+        return np.full((1, len(genes)), np.nan)
+    trend = fit_trend(own, means, fit.df_resid)
     return np.asarray((np.log(trend.at(means)) - model.zeta_offset[0]) / model.z[0, 0])[None, :]
 
 
-def _gene_wise(fit: GlmFit, model: Model, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
+def _gene_wise(fit: GlmFit, evidence: Evidence, genes: np.ndarray, n_threads: int) -> np.ndarray:
     """Dispersions that allow for the parameters of the mean, where those are not negligible."""
     kind = fit.settings["dispersion"]
     if kind == "cox_reid" or (kind == "ml" and fit.df_resid >= _PLENTY):
         return fit.dispersion[genes]
-    ml = refit.maximise(model, evidence, genes, settings=fit.settings, n_threads=n_threads)
-    own = refit.part_of(evidence, genes)
-    return adjusted_profile(model, own, ml, fit.mean[genes], fit.settings, n_threads=n_threads).mean_alpha
+    model, found = refit.full_model(fit), []
+    for part in ranges(fit, evidence, genes):
+        own = np.flatnonzero(part.fit.status != "all_zero")
+        assert part.evidence is not None
+        ml = refit.maximise(model, part.evidence, own, settings=fit.settings, n_threads=n_threads)
+        counts, means = refit.part_of(part.evidence, own), part.fit.mean[own]
+        found.append(adjusted_profile(model, counts, ml, means, fit.settings, n_threads=n_threads).mean_alpha)
+    return np.concatenate(found)
 
 
 def _residual_deviance(

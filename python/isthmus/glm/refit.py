@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.glm import kernel
+from isthmus.glm import kernel, normal
 from isthmus.glm.kernel import take
 
 __all__ = [
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class Model:
     """The designs and offsets of one problem for the kernel: log mu = x a + offset, log alpha = z b + zeta_offset.
 
-    `has_dispersion` is False for Poisson models; a hypothesis may leave a dispersion without a free parameter.
+    `has_dispersion` is False for Poisson models; a hypothesis may leave a dispersion without a free parameter. With
+    `normal` the mean is x a + offset, and alpha the variance.
     """
 
     x: np.ndarray
@@ -45,6 +46,7 @@ class Model:
     offset: np.ndarray
     zeta_offset: np.ndarray
     has_dispersion: bool
+    normal: bool = False
 
     @cached_property
     def z_rows(self) -> np.ndarray:
@@ -55,6 +57,10 @@ class Model:
 def full_model(fit: GlmFit) -> Model:
     """The model of the fit, in its free parameters."""
     mean, dispersion = fit.mean_model, fit.dispersion_model
+    if fit.settings["noise_model"] == "normal":
+        x, offset = fit.size_factors[:, None] * mean.free_design, fit.size_factors * mean.particular_predictor
+        z, zeta = dispersion.free_design, dispersion.particular_predictor
+        return Model(x, z, offset + fit.offset, zeta, has_dispersion=True, normal=True)
     offset = np.log(fit.size_factors) + fit.offset + mean.particular_predictor
     has_dispersion = fit.settings["noise_model"] == "nb"
     return Model(mean.free_design, dispersion.free_design, offset, dispersion.particular_predictor, has_dispersion)
@@ -144,8 +150,10 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         z, fixed = np.zeros((len(z), 1)), True
     counts, gene_offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
     whole = len(genes) == counts.shape[1]
-    laid_out = evidence.layout_for(len(genes))
-    return kernel.fit_genes(
+    laid_out = None if model.normal else evidence.layout_for(len(genes))
+    if laid_out is not None:
+        own |= {"laid_out": laid_out, "chosen": genes}
+    return (normal if model.normal else kernel).fit_genes(
         counts if whole or laid_out is not None else counts[:, genes],
         model.x,
         np.empty((len(z), 0)) if poisson else z,
@@ -154,8 +162,6 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         gene_offset=gene_offset if whole or gene_offset is None else gene_offset[:, genes],
         weights=weights if whole or weights is None else weights[:, genes],
         fix_dispersion=fixed,
-        laid_out=laid_out,
-        chosen=genes if laid_out is not None else None,
         **own,  # type: ignore[arg-type]
     )
 

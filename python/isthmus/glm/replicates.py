@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.counts import cell_order
-from isthmus.data.wording import cells_where, did_you_mean, some
+from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError, ReplicateWarning
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _between(x: np.ndarray, rows: np.ndarray, replicates: Replicates) -> tuple[n
     each, ``(m,)``: 1 - leverage."""
     m, means = len(replicates.names), _group_means(x, replicates)
     within = x - means[replicates.of_cell]
-    _, size, axes = np.linalg.svd(within, full_matrices=True)
+    _, size, axes = np.linalg.svd(within, full_matrices=False)  # full ones are cells x cells
     rank = int((size > 1e-9 * max(float(np.abs(x).max()), 1.0) * np.sqrt(len(x))).sum())
     constant = axes[rank:].T  # directions without variation within replicates
     if not constant.shape[1]:
@@ -101,9 +101,9 @@ def _warn_few(weights: np.ndarray, replicates: Replicates) -> None:
     fewest = min([*arms, len(replicates.names)])
     if fewest < _FEW:
         msg = (
-            f"`replicate`: {fewest} replicates in an arm of this contrast; below {_FEW} their variance is hardly "
-            "known, and p-values depend on the small-sample correction. Add replicates, or test pseudobulk() sums with "
-            "'qlf'."
+            f"`replicate`: {plural(fewest, 'replicate')} in an arm of this contrast; below {_FEW} their variance is "
+            "hardly known, and p-values depend on the small-sample correction. Add replicates, or test pseudobulk() "
+            "sums with 'qlf'."
         )
         warnings.warn(msg, ReplicateWarning, stacklevel=5)
     sizes = replicates.sizes

@@ -27,6 +27,8 @@ def residuals(fit: GlmFit, data: Any, kind: str, *, layer: str | None, offset: A
     mu = fit.predict(offset=offset).to_numpy()
     if kind == "response":
         values = y - mu
+    elif fit.settings["noise_model"] == "normal":
+        values = (y - mu) / np.sqrt(fit.predict(type="dispersion").to_numpy())
     else:
         alpha = fit.predict(type="dispersion").to_numpy()
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

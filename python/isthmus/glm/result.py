@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus import schema
 from isthmus.data.design import Design, apply_design
-from isthmus.data.wording import did_you_mean
+from isthmus.data.wording import did_you_mean, plural
 from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import state as codec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MODELS = ("mean", "dispersion")
+_MODEL_NAMES = {"nb": "Negative-binomial GLM", "poisson": "Poisson GLM", "normal": "Normal linear model"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,13 +364,21 @@ class GlmFit(PortedNames):
             values = np.exp(values) if part.names else np.zeros((len(rows), self.n_genes))
             values[:, (self.status == "poisson_limit") | (self.dispersion == 0)] = 0.0
         else:
-            if own_cells:
-                values += self._own_shift(size_factors, offset)
+            shift = self._own_shift if own_cells else partial(new_shift, n_cells=len(rows), n_genes=self.n_genes)
+            if self.settings["noise_model"] == "normal":
+                values = self._linear(values, size_factors, offset, shift)
             else:
-                values += new_shift(size_factors, offset, len(rows), self.n_genes)
-            values = np.exp(values) if type == "mean" else values
+                values += shift(size_factors, offset)
+                values = np.exp(values) if type == "mean" else values
         values[:, self.status == "all_zero"] = np.nan
         return pd.DataFrame(values, index=self._row_names(newdata, len(rows), own_cells), columns=self.gene_names)
+
+    def _linear(self, values: np.ndarray, size_factors: Any, offset: Any, shift: Any) -> np.ndarray:
+        """Size factors times the predictor, and the offset: `shift` checks both, and adds the logarithm of one."""
+        moved = shift(size_factors, offset)
+        own = self.size_factors if shift == self._own_shift else size_factors
+        log_size = 0.0 if own is None else np.log(np.asarray(own, dtype=float).reshape(-1, 1))
+        return np.asarray(np.exp(log_size) * values + (moved - log_size))
 
     def _row_names(self, newdata: Any, n: int, own_cells: bool) -> Any:  # noqa: FBT001
         if own_cells:
@@ -416,9 +425,8 @@ class GlmFit(PortedNames):
         counts = pd.Series(self.status).value_counts()
         order = [s for s in ("ok", "poisson_limit", "separated", "not_converged", "all_zero") if s in counts]
         lines = [
-            f"Negative-binomial GLM of {self.n_genes} genes in {self.n_cells} cells"
-            if self.settings["noise_model"] == "nb"
-            else f"Poisson GLM of {self.n_genes} genes in {self.n_cells} cells",
+            f"{_MODEL_NAMES[self.settings['noise_model']]} of {plural(self.n_genes, 'gene')} in "
+            f"{plural(self.n_cells, 'cell')}",
             f"  mean model        {self.mean_model.design.formula or 'design matrix'} "
             f" ({', '.join(self.mean_model.names)})",
         ]

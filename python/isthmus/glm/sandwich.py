@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from isthmus.glm.refit import Model
     from isthmus.glm.source import Evidence
 
-_AT_ONCE = 2_000_000  # cells x genes held as dense numbers
+_AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 _NONE_LEFT = 1e-8  # of a direction that a cluster determines alone, nothing is left
 
 
@@ -79,9 +79,12 @@ def cluster_sums(
         eta = x @ np.nan_to_num(mean_coef[:, part]) + model.offset[:, None]
         if evidence.gene_offset is not None:
             eta += evidence.gene_offset[:, genes[part]]
-        mu = np.exp(np.clip(eta, -700, 50))
         alpha = _alpha(model, dispersion_coef[:, part])
-        weight, residual = mu / (1 + alpha * mu), (y - mu) / (1 + alpha * mu)
+        if model.normal:
+            weight, residual = 1 / alpha, (y - eta) / alpha
+        else:
+            mu = np.exp(np.clip(eta, -700, 50))
+            weight, residual = mu / (1 + alpha * mu), (y - mu) / (1 + alpha * mu)
         for j in range(f):
             score[part, :, j] = (indicator @ (residual * x[:, [j]])).T
             for k in range(j + 1):

@@ -27,6 +27,7 @@ from isthmus.errors import InputError
 from isthmus.glm import refit
 from isthmus.glm.hypothesis import Hypothesis, read_hypothesis
 from isthmus.glm.inference import test_glm
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.posterior import Penalty, posterior_modes
 from isthmus.glm.source import find_evidence, need_evidence
 from isthmus.glm.strata import check_one_fit
@@ -95,6 +96,7 @@ def shrink_glm(
     True
     """
     check_one_fit(fit)
+    refuse_normal(fit, "shrunken fold changes")
     if prior not in _PRIORS:
         msg = f"`prior` must be one of {', '.join(_PRIORS)}; got {prior!r}."
         raise InputError(msg)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, read_counts
+from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, open_counts, read_counts, read_values
+from isthmus.data.stored import StoredMatrix, pieces
 from isthmus.data.wording import some
 from isthmus.errors import InputError
 from isthmus.glm import kernel
@@ -17,6 +18,8 @@ from isthmus.glm.offset import ordered_values
 from isthmus.glm.weights import for_all_genes, ordered_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isthmus._core import LaidOut
     from isthmus.glm.result import GlmFit
 
@@ -36,10 +39,10 @@ class Source:
     def __reduce__(self) -> tuple[type[Source], tuple[()]]:
         return Source, ()  # weak references cannot be pickled
 
-    def read(self) -> Counts | None:
-        """The counts, if the object that held them is still there."""
+    def read(self, how: Callable[..., Counts] = read_counts) -> Counts | None:
+        """The counts, if the object that held them is still there; `open_counts` leaves them in their store."""
         data = None if self._data is None else self._data()
-        return None if data is None else read_counts(data, **self._read)
+        return None if data is None else how(data, **self._read)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +59,9 @@ class Evidence:
         """The counts laid out for refits of so many genes, the same from the second of them on.
 
         None where it is not known that others will follow (a model of its own has fewer strata than that of the fit),
-        where to copy the genes takes less time, and for the plain NumPy kernel.
+        where to copy the genes takes less time, for counts that stay stored, and for the plain NumPy kernel.
         """
-        if self.designs is None or kernel.kernel_name() == "reference":
+        if self.designs is None or isinstance(self.counts.matrix, StoredMatrix) or kernel.kernel_name() == "reference":
             return None
         many = 2 * n_genes >= self.counts.n_genes
         again = many and bool(self._asked)
@@ -72,9 +75,17 @@ class Evidence:
         return kernel.lay_out(self.counts.matrix, x, z, dispersion_offset=zeta if zeta.any() else None)
 
 
-def find_evidence(fit: GlmFit, data: Any, layer: str | None, offset: Any, weights: Any = None) -> Evidence | None:
-    """The counts that were handed in again, or those of the fit if they are still around; None if neither is."""
-    counts = same_counts(fit, data, layer) if data is not None else _remembered(fit)
+def find_evidence(
+    fit: GlmFit, data: Any, layer: str | None, offset: Any, weights: Any = None, *, keep_stored: bool = False
+) -> Evidence | None:
+    """The counts that were handed in again, or those of the fit if they are still around; None if neither is.
+
+    With `keep_stored` counts in a file stay there (a `StoredMatrix`), for `isthmus.glm.ranges`.
+    """
+    if data is not None:
+        counts: Counts | None = same_counts(fit, data, layer, keep_stored=keep_stored)
+    else:
+        counts = _remembered(fit, keep_stored=keep_stored)
     if counts is None:
         return None
     mean, dispersion = fit.mean_model, fit.dispersion_model
@@ -93,7 +104,7 @@ def need_evidence(fit: GlmFit, evidence: Evidence | None, what: str) -> Evidence
     return evidence
 
 
-def same_counts(fit: GlmFit, data: Any, layer: str | None) -> Counts:
+def same_counts(fit: GlmFit, data: Any, layer: str | None, *, keep_stored: bool = False) -> Counts:
     """Read `data` and make sure that it holds the counts of the fit.
 
     Raises
@@ -101,7 +112,7 @@ def same_counts(fit: GlmFit, data: Any, layer: str | None) -> Counts:
     InputError
         Another shape, other names, or other numbers: the mean of count / size factor of a gene differs.
     """
-    counts = data if isinstance(data, Counts) else read_counts(data, layer=layer)
+    counts = data if isinstance(data, Counts) else reader(fit, keep_stored=keep_stored)(data, layer=layer)
     if counts.matrix.shape != (fit.n_cells, fit.n_genes):
         msg = (
             f"`data` must be the counts of the fit, {fit.n_cells} cells x {fit.n_genes} genes; got "
@@ -119,21 +130,32 @@ def same_counts(fit: GlmFit, data: Any, layer: str | None) -> Counts:
     return counts
 
 
-def _remembered(fit: GlmFit) -> Counts | None:
+def _remembered(fit: GlmFit, *, keep_stored: bool) -> Counts | None:
     """What the caller did not hand in is used only if nothing speaks against it."""
     try:
-        counts = fit.source.read()
+        counts = fit.source.read(reader(fit, keep_stored=keep_stored))
         return None if counts is None else same_counts(fit, counts, None)
     except InputError:
         return None
 
 
+def reader(fit: GlmFit, *, keep_stored: bool) -> Callable[..., Counts]:
+    """How the data of a fit are read again."""
+    if fit.settings["noise_model"] == "normal":
+        return read_values
+    return open_counts if keep_stored else read_counts
+
+
 def _check_means(fit: GlmFit, counts: Counts) -> None:
     """Normalised, filtered or other counts would give wrong numbers without a word."""
-    means = np.asarray((1 / fit.size_factors) @ counts.matrix, dtype=float).reshape(-1) / fit.n_cells
+    means = np.zeros(fit.n_genes)
+    for rows, columns, piece in pieces(counts.matrix):
+        means[columns] += np.asarray((1 / fit.size_factors[rows]) @ piece, dtype=float).reshape(-1) / fit.n_cells
     if fit.settings.get("weights"):  # a gene may have its counts in cells of weight 0
         means[np.isnan(fit.mean)] = 0
-    wrong = np.flatnonzero(np.abs(means - np.nan_to_num(fit.mean)) > _SAME * np.maximum(means, np.nan_to_num(fit.mean)))
+    known = np.nan_to_num(fit.mean)
+    scale = np.maximum(np.abs(means), np.abs(known)) + (fit.settings["noise_model"] == "normal")  # sums to about 0
+    wrong = np.flatnonzero(np.abs(means - known) > _SAME * scale)
     if wrong.size:
         msg = (
             "`data` must hold the counts that were fitted; the means of "

@@ -16,6 +16,7 @@ WORDS = ("auto", "standard", "closed_form", "zero")
 _MOST_GROUPS = 500  # batchglm's bound for closed forms
 _LEAST, _MOST = 1e-8, 1e4  # alpha of a moment estimate that is to be fitted
 _FARTHEST = {"init": 15.0, "dispersion_init": 10.0}  # starts from 20 and from 15 on were seen to get stuck
+_MANY = 100  # residual degrees of freedom; below it moments and likelihood may disagree on whether alpha is 0
 _CHUNK = 64  # genes whose means are held for all cells at once
 
 
@@ -144,6 +145,50 @@ def group_moments(
             w = 1.0 if weights is None else weights[:, chunk]
             alpha[:, chunk] = (indicator @ (w * ((y - mu) ** 2 - y))) / (indicator @ (w * mu**2))
     return alpha
+
+
+def shows_dispersion(
+    counts: sp.csr_matrix,
+    x: np.ndarray,
+    offset: np.ndarray,
+    mean_coef: np.ndarray,
+    *,
+    gene_offset: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Genes whose moments leave room for a dispersion, ``(n_genes,)``.
+
+    Of counts over size factors, both :math:`\sum ((y - \mu)^2 - \mu) / \mu^2` around the fitted means, which are taken
+    to be one count at least (or the gene's mean, if that is less), and the variance over what Poisson counts would have
+    are above 0. DESeq2 starts at the smaller of the two and does not get away from 0: such genes have no part in its
+    trend, which without this rule is up to 15 % off (3 + 3 samples). From 100 residual degrees of freedom on the
+    estimates themselves say it well enough, and all genes take part.
+    """
+    out = np.zeros(counts.shape[1], dtype=bool)
+    if len(x) - x.shape[1] >= _MANY:
+        return ~out
+    columns = counts.tocsc()
+    for first in range(0, len(out), _CHUNK):
+        chunk = slice(first, min(first + _CHUNK, len(out)))
+        y = np.asarray(columns[:, chunk].toarray(), dtype=float)
+        size = offset[:, None] if gene_offset is None else offset[:, None] + gene_offset[:, chunk]
+        level = size.mean(axis=0)  # so that size factors are around 1, whatever they are counted in
+        fitted = np.exp(np.clip(x @ np.nan_to_num(mean_coef[:, chunk]) + level, -700, 50))
+        out[chunk] = _overdispersed(y, fitted, np.exp(size - level), 1.0 if weights is None else weights[:, chunk])
+    return out
+
+
+def _overdispersed(y: np.ndarray, mu: np.ndarray, size: np.ndarray, weights: np.ndarray | float) -> np.ndarray:
+    """The two moments of `shows_dispersion`, of dense counts ``(n_cells, n)``."""
+    w = np.broadcast_to(weights, y.shape)
+    w = w / w.sum(axis=0)
+    y, per_count = y / size, (w / size).sum(axis=0)
+    mean = (w * y).sum(axis=0)
+    mu = np.maximum(mu, np.minimum(1.0, mean))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        around = (w * ((y - mu) ** 2 - mu) / mu**2).sum(axis=0)
+        variance = (w * (y - mean) ** 2).sum(axis=0) / (1 - (w**2).sum(axis=0))
+    return np.asarray((around > 0) & (variance > per_count * mean))
 
 
 def _distinct_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,18 @@ import numpy as np
 import pandas as pd
 
 from isthmus import schema
-from isthmus.data.counts import Counts, cell_order, read_counts
-from isthmus.data.wording import cells_where, did_you_mean, some
+from isthmus.data.counts import Counts, cell_order
+from isthmus.data.stored import StoredMatrix
+from isthmus.data.stored_cells import some_cells
+from isthmus.data.wording import cells_where, did_you_mean, plural, some
 from isthmus.errors import InputError
-from isthmus.glm.source import Source
+from isthmus.glm.source import Source, reader
 from isthmus.messages import collected, tell
+from isthmus.results import read_meta, read_text
 
 if TYPE_CHECKING:
     from isthmus.glm.result import GlmFit
+    from isthmus.results import State
 
 _TABLES = (schema.FLAGGED, schema.GLM_COEFFICIENTS, schema.GLM_GENES, schema.SHRUNKEN)
 _PER_CELL = ("design", "dispersion_design", "size_factors", "offset", "weights")
@@ -38,6 +43,8 @@ class GlmFits(Mapping[str, "GlmFit"]):
         Level -> positions of its cells in the data.
     cell_names
         All cells of the data.
+    settings
+        What a caller wants kept with the fits.
     """
 
     by: str
@@ -45,6 +52,7 @@ class GlmFits(Mapping[str, "GlmFit"]):
     cells: dict[str, np.ndarray]
     cell_names: np.ndarray
     source: Source = field(default_factory=Source, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, level: str) -> GlmFit:
         if level not in self.fits:
@@ -75,13 +83,40 @@ class GlmFits(Mapping[str, "GlmFit"]):
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
+    def state(self) -> State:
+        """The states of all fits in one flat dict, each name after the number of its level."""
+        state: State = {"cell_names": self.cell_names}
+        metas = []
+        for number, (level, fit) in enumerate(self.fits.items()):
+            own = fit.state()
+            metas.append(own.pop("meta"))
+            state |= {f"{number}_{name}": value for name, value in own.items()}
+            state[f"{number}_of_all"] = self.cells[level]
+        meta = {"by": self.by, "levels": list(self.fits), "metas": metas, "settings": self.settings}
+        return state | {"meta": json.dumps(meta)}
+
+    @classmethod
+    def from_state(cls, state: State) -> GlmFits:
+        """The fits of a state."""
+        from isthmus.glm.result import GlmFit
+
+        meta = read_meta(state)
+        fits, cells = {}, {}
+        for number, (level, own_meta) in enumerate(zip(meta["levels"], meta["metas"], strict=True)):
+            prefix = f"{number}_"
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            cells[level] = np.asarray(own.pop("of_all")).reshape(-1).astype(np.int64)
+            fits[level] = GlmFit.from_state(own | {"meta": own_meta})
+        names = np.array(read_text(state["cell_names"]), dtype=object)
+        return cls(meta["by"], fits, cells, names, settings=meta["settings"])
+
     def summary(self) -> str:
         """A few lines of text: the levels and how many genes ended how."""
         lines = [f"GLMs by '{self.by}':"]
         for level, fit in self.fits.items():
             counts = pd.Series(fit.status).value_counts()
             ended = ", ".join(f"{n} {status}" for status, n in counts.items())
-            lines.append(f"  {level}: {fit.n_genes} genes in {fit.n_cells} cells; {ended}")
+            lines.append(f"  {level}: {plural(fit.n_genes, 'gene')} in {plural(fit.n_cells, 'cell')}; {ended}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -150,7 +185,8 @@ test_by.__test__ = False  # type: ignore[attr-defined]  # pytest collects what i
 def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     """The counts of all cells: those handed in, or those of the fits where they are still around and of use."""
     if options["data"] is not None:
-        counts = read_counts(options["data"], layer=options["layer"])
+        data = options["data"]
+        counts = data if isinstance(data, Counts) else _reader_of(fits)(data, layer=options["layer"])
         if counts.n_cells != len(fits.cell_names):
             msg = f"`data` must be the counts of the fits, {len(fits.cell_names)} cells; got {counts.n_cells}."
             raise InputError(msg)
@@ -161,9 +197,13 @@ def _counts_again(fits: GlmFits, options: dict[str, Any]) -> Counts | None:
     needed = options["method"] != "wald" or options["replicate"] is not None
     needed = needed or (not asks and any(fit.separations for fit in fits.fits.values()))
     try:
-        return fits.source.read() if needed else None
+        return fits.source.read(_reader_of(fits)) if needed else None
     except InputError:
         return None
+
+
+def _reader_of(fits: GlmFits) -> Callable[..., Counts]:
+    return reader(next(iter(fits.fits.values())), keep_stored=True)
 
 
 def cells_of(counts: Counts, cells: np.ndarray) -> Counts:
@@ -174,11 +214,14 @@ def cells_of(counts: Counts, cells: np.ndarray) -> Counts:
         for name in table.columns:
             if isinstance(table[name].dtype, pd.CategoricalDtype):
                 table[name] = table[name].cat.remove_unused_categories()
-    stored = counts.stored_size_factors
+    stored, names = counts.stored_size_factors, counts.cell_names[cells]
+    matrix: Any = some_cells(counts.matrix, cells)
+    if isinstance(matrix, StoredMatrix):
+        matrix.check(names, counts.gene_names)
     return replace(
         counts,
-        matrix=counts.matrix[cells],
-        cell_names=counts.cell_names[cells],
+        matrix=matrix,
+        cell_names=names,
         cell_data=table,
         stored_size_factors=None if stored is None else np.asarray(stored)[cells],
     )

@@ -9,11 +9,16 @@ import numpy as np
 
 from isthmus.errors import InputError
 
+_LIMIT = 2**31
+
 
 def check_whole(name: str, value: Any) -> None:
-    """Refuse what is not a whole number of at least 1."""
+    """Refuse what is not a whole number of at least 1, or more than an int of C++ holds."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         msg = f"`{name}` must be a whole number of at least 1; got {value!r}."
+        raise InputError(msg)
+    if value >= _LIMIT:
+        msg = f"`{name}` must be below 2^31; got {value!r}."
         raise InputError(msg)
 
 

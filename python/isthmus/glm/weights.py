@@ -76,7 +76,8 @@ def unseen_directions(design: np.ndarray, weights: np.ndarray) -> list[tuple[np.
         if seen.all():
             continue
         scale = np.maximum(np.abs(design).max(axis=0, initial=0), 1e-300)
-        _, size, axes = np.linalg.svd(design[seen] / scale, full_matrices=True)
+        rows = np.linalg.qr(design[seen] / scale, mode="r")  # of the size of the parameters: an SVD is cells x cells
+        _, size, axes = np.linalg.svd(rows, full_matrices=True)
         rank = int((size > 1e-9 * size.max(initial=0)).sum())
         if rank < design.shape[1]:
             basis = np.linalg.qr(axes[rank:].T / scale[:, None])[0]

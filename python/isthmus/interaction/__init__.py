@@ -2,6 +2,7 @@
 
 from isthmus.interaction.attention import attention, attention_by_distance
 from isthmus.interaction.compare import compare_interactions
+from isthmus.interaction.composition import stable_size_factors
 from isthmus.interaction.contributions import contributions
 from isthmus.interaction.counterfactual import counterfactual_attention
 from isthmus.interaction.effects import interaction_matrix, neighbor_effects
@@ -27,5 +28,6 @@ __all__ = [
     "interaction_matrix",
     "length_scales",
     "neighbor_effects",
+    "stable_size_factors",
     "transfer",
 ]

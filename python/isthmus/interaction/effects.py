@@ -41,7 +41,7 @@ def neighbor_effects(
     (composition): read the largest effects first. Values that are shares of a cell's counts bring composition of
     another kind: where some genes rise, the shares of all others fall, and small effects of one sign in many genes are
     just that (in `simulate_interactions`' default tissue by about a quarter). Size factors that the response does
-    not move (control genes, the cell's area) take them away.
+    not move (`stable_size_factors`, control genes, the cell's area) take them away.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from isthmus.data.wording import plural
 from isthmus.errors import InputError
 from isthmus.interaction.neighbors import Neighbors, typical_reach
 
@@ -112,8 +113,9 @@ def make_folds(
         n_blocks += len(sizes)
     if fill_all and n_blocks < n_folds:
         msg = (
-            f"`folds` must not exceed the number of spatial blocks; got {n_folds} folds and {n_blocks} blocks of side "
-            f"{side:.4g}. Use fewer folds, a smaller `block_size` or fewer neighbours."
+            f"`folds` must not exceed the number of spatial blocks; got {n_folds} folds and "
+            f"{plural(n_blocks, 'block')} of side {side:.4g}. Use fewer folds, a smaller `block_size` or fewer "
+            "neighbours."
         )
         raise InputError(msg)
     return Folds(block, fold, n_folds, float(side))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus import schema
+from isthmus.data.wording import plural
 from isthmus.results import State, pick_table
 
 if TYPE_CHECKING:
@@ -174,13 +175,14 @@ class InteractionFit:
         s = self.settings
         epochs = [int(self.history[self.history[:, 0] == f + 1, 1].max()) for f in range(self.n_folds)]
         lines = [
-            f"Neighbour cross-attention of {self.n_cells:,} cells x {self.n_genes:,} genes, {self.n_types} types, "
-            f"{len(self.samples)} sample{'s' if len(self.samples) > 1 else ''}",
+            f"Neighbour cross-attention of {plural(self.n_cells, 'cell')} x {plural(self.n_genes, 'gene')}, "
+            f"{plural(self.n_types, 'type')}, {plural(len(self.samples), 'sample')}",
             f"  neighbours        {s['n_neighbors']}"
             + (" of any type" if s["same_type_neighbors"] else " of other types")
             + ("" if s["radius"] is None else f", within {s['radius']:.4g}"),
-            f"  network           {self.n_heads} heads of size {s['head_size']}",
-            f"  folds             {self.n_folds} of {self.folds.n_blocks} blocks of side {self.folds.block_size:.4g}; "
+            f"  network           {plural(self.n_heads, 'head')} of size {s['head_size']}",
+            f"  folds             {self.n_folds} of {plural(self.folds.n_blocks, 'block')} of side "
+            f"{self.folds.block_size:.4g}; "
             f"{100 * float(self.guard_share.mean()):.0f} % of the other cells in guard bands",
             f"  epochs            {', '.join(map(str, epochs))}",
             f"  predictions       {self.set}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.wording import did_you_mean, some
+from isthmus.data.wording import did_you_mean, plural, some
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _of_cells(fit: InteractionFit, given: Any, argument: str) -> np.ndarray:
         )
         raise InputError(msg)
     if pd.isna(values).any():
-        msg = f"`{argument}` must not be missing; got {int(pd.isna(values).sum())} cells without. Label them."
+        msg = f"`{argument}` must not be missing; got {plural(int(pd.isna(values).sum()), 'cell')} without. Label them."
         raise InputError(msg)
     labels = np.empty(len(fit.samples), dtype=object)
     for code, sample in enumerate(fit.samples):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.errors import InputError
+from isthmus.glm.normal import refuse_normal
 from isthmus.glm.trend import Trend
 from isthmus.plotting._axes import axes_or_new
 
@@ -30,12 +31,7 @@ def volcano(test: pd.DataFrame, *, fdr: float = 0.05, n_labels: int = 10, ax: Ax
     >>> volcano(isthmus.test_glm(fit, "x2")).get_xlabel()
     'log2 fold change'
     """
-    if test["log2fc"].isna().all() and test["pval"].notna().any():
-        msg = (
-            "`test` must have fold changes; a test of several coefficients at once has none. Test one coefficient or "
-            "one contrast."
-        )
-        raise InputError(msg)
+    _check_changes(test)
     axes = axes_or_new(ax)
     drawn = _with_place(test)
     height = -np.log10(drawn["pval"].clip(lower=np.finfo(float).tiny))
@@ -68,6 +64,7 @@ def ma(test: pd.DataFrame, *, fdr: float = 0.05, ax: Axes | None = None) -> Axes
     >>> ma(isthmus.test_glm(fit, "x2")).get_xscale()
     'log'
     """
+    _check_changes(test)
     axes = axes_or_new(ax)
     drawn = _with_place(test)
     hit = drawn["padj"] < fdr
@@ -79,6 +76,15 @@ def ma(test: pd.DataFrame, *, fdr: float = 0.05, ax: Axes | None = None) -> Axes
     axes.set_ylabel("log2 fold change")
     axes.legend(frameon=False)
     return axes
+
+
+def _check_changes(test: pd.DataFrame) -> None:
+    if test["log2fc"].isna().all() and test["pval"].notna().any():
+        msg = (
+            "`test` must have fold changes; a test of several coefficients at once has none, nor has the normal noise "
+            "model. Test one coefficient or one contrast of counts."
+        )
+        raise InputError(msg)
 
 
 def p_values(test: pd.DataFrame, *, n_bins: int = 20, ax: Axes | None = None) -> Axes:
@@ -164,6 +170,7 @@ def mean_dispersion(fit: GlmFit, *, ax: Axes | None = None) -> Axes:
     >>> mean_dispersion(fit).get_ylabel()
     'dispersion'
     """
+    refuse_normal(fit, "dispersion against mean")
     axes = axes_or_new(ax)
     genes = fit.table("genes")
     genes = genes[genes["mean"] > 0]

@@ -49,9 +49,13 @@ class Model:
 
     @property
     def scale(self) -> np.ndarray:
-        """r = 1 / dispersion, cells x genes; infinite where a gene has no overdispersion."""
+        """r = 1 / dispersion, cells x genes; infinite where a gene has no overdispersion. The standard deviation in the
+        normal model."""
+        dispersion = self._fit.predict(type="dispersion").to_numpy()
+        if self._fit.settings["noise_model"] == "normal":
+            return np.asarray(np.sqrt(dispersion))
         with np.errstate(divide="ignore"):
-            return 1.0 / self._fit.predict(type="dispersion").to_numpy()
+            return 1.0 / dispersion
 
 
 class InputData:

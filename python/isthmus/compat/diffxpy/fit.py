@@ -11,7 +11,8 @@ import pandas as pd
 
 from isthmus.compat.diffxpy import options
 from isthmus.compat.diffxpy.estimator import Estimator
-from isthmus.data.counts import Counts, read_counts
+from isthmus.compat.wording import no_effect
+from isthmus.data.counts import Counts, read_counts, read_values
 from isthmus.errors import InputError
 from isthmus.glm.fit import fit_glm
 
@@ -62,7 +63,7 @@ def model(
         None; an array (rows in which the parameters marked 1 or -1 sum to zero, or all x free parameters);
         ``{"batch": "condition"}``; strings such as ``"b1 + b2 = 0"``.
     noise_model
-        "nb" or "negative_binomial", "poisson"; "norm" where `fit_glm` has it.
+        "nb" or "negative_binomial", "poisson"; "norm" (also "normal"), whose scale is the standard deviation.
     size_factors
         Linear, positive: one per cell, or a column's name. None = 1.
     batch_size
@@ -98,7 +99,10 @@ def model(
     options.check_strategy(training_strategy)
     options.check_dtype(dtype)
     options.tell_unused(kwargs)
-    counts = read_data(data, gene_names, sample_description)
+    noise = options.read_noise(noise_model)
+    counts = read_data(data, gene_names, sample_description, any_values=noise == "normal")
+    if quick_scale and noise == "normal":
+        no_effect("quick_scale", "the variance of the normal model takes no time")
     fit = fit_glm(
         counts,
         options.read_design(formula_loc, dmat_loc, "formula_loc", "dmat_loc", None),
@@ -106,11 +110,11 @@ def model(
         constraints=constraints_loc,
         dispersion_constraints=constraints_scale,
         size_factors=size_factors,
-        noise_model=options.read_noise(noise_model),  # type: ignore[arg-type]  # fit_glm judges it
-        dispersion="moments" if quick_scale else "ml",
+        noise_model=noise,  # type: ignore[arg-type]  # fit_glm judges it
+        dispersion="moments" if quick_scale and noise != "normal" else "ml",
         as_numeric=options.names_tuple(as_numeric),
         init=options.read_init("init_a", init_a),
-        dispersion_init=options.read_init("init_b", init_b),
+        dispersion_init=options.read_init("init_b", init_b, noise),
         chunk_genes=options.read_batch_size(batch_size),
     )
     estimator = Estimator(fit, counts)
@@ -166,13 +170,14 @@ def _take(values: Any, rows: np.ndarray) -> Any:
     return values.iloc[rows] if isinstance(values, (pd.Series, pd.DataFrame)) else np.asarray(values)[rows]
 
 
-def read_data(data: Any, gene_names: Any, sample_description: Any) -> Counts:
-    """The counts of whatever `model` takes."""
+def read_data(data: Any, gene_names: Any, sample_description: Any, *, any_values: bool = False) -> Counts:
+    """The counts of whatever `model` takes; with `any_values` they need not be counts."""
     cell_data = options.description(data, sample_description)
     if isinstance(data, Counts):
         return data
     given = getattr(data, "counts", data)  # batchglm's input data
-    return given if isinstance(given, Counts) else read_counts(data, cell_data=cell_data, gene_names=gene_names)
+    read = read_values if any_values else read_counts
+    return given if isinstance(given, Counts) else read(data, cell_data=cell_data, gene_names=gene_names)
 
 
 def group_rows(counts: Counts, groups: Any, argument: str) -> dict[str, np.ndarray]:

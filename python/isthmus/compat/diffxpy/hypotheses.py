@@ -69,5 +69,9 @@ def dropped_rows(estimator: Estimator, reduced_formula: str) -> np.ndarray:
 
 def largest_change(estimator: Estimator, rows: np.ndarray) -> np.ndarray:
     """The tested coefficient with the largest absolute value of each gene, natural log."""
-    coef = rows @ estimator.fit.coef("mean").to_numpy() if len(rows) else np.full((1, estimator.fit.n_genes), np.nan)
+    if not len(rows):
+        return np.full(estimator.fit.n_genes, np.nan)
+    every = estimator.fit.coef("mean").to_numpy()
+    with np.errstate(invalid="ignore"):  # infinite estimates of coefficients that a row does not ask for
+        coef = np.stack([np.where(row[:, None] == 0, 0.0, row[:, None] * every).sum(axis=0) for row in rows])
     return np.take_along_axis(coef, np.abs(coef).argmax(axis=0)[None], axis=0)[0]

@@ -16,15 +16,18 @@ _STRATEGIES = ("AUTO", "DEFAULT", "GD", "IRLS", "IRLS_GD", "IRLS_TR", "IRLS_GD_T
 _NOISE = {"nb": "nb", "negative_binomial": "nb", "poisson": "poisson", "norm": "normal", "normal": "normal"}
 
 
-def read_init(argument: str, init: Any) -> Any:
-    """Starting values; those of the scale model are log r in diffxpy and log alpha here."""
+def read_init(argument: str, init: Any, noise_model: str = "nb") -> Any:
+    """Starting values; those of the scale model are log r in diffxpy and log alpha here, log standard deviation and log
+    variance in the normal model."""
     if isinstance(init, str):
         if init.lower() not in _INITS:
             msg = f"`{argument}` must be 'AUTO', 'standard', 'closed_form', 'all_zero' or an array; got {init!r}."
             raise InputError(msg)
         return _INITS[init.lower()]
     values = np.asarray(init, dtype=float)
-    return -values if argument == "init_b" else values
+    if argument == "init_b":
+        return 2 * values if noise_model == "normal" else -values
+    return values
 
 
 def read_noise(noise_model: str) -> str:
