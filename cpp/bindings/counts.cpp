@@ -2,9 +2,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
+
+#include "isthmus/kernel.hpp"
 
 namespace py = pybind11;
 
@@ -13,26 +15,19 @@ namespace {
 template <class T>
 using Values = py::array_t<T, py::array::c_style>;
 
-constexpr int blocked = 1024;
-
-// Above this a float has no digits behind the point; adding it to a smaller one rounds to whole numbers.
-template <class T>
-constexpr T whole_from = std::is_same_v<T, float> ? T(8388608.0) : T(4503599627370496.0);
-
-template <class T>
-bool fractional(T x) {
-    if constexpr (std::is_floating_point_v<T>)
-        return (x < whole_from<T>)&((x + whole_from<T>)-whole_from<T> != x);  // no branch: the loop becomes vectors
-    else
-        return false;
-}
+constexpr int blocked = 1 << 16;
 
 // Integers are compared as doubles: their own type may not hold `largest`.
 template <class T>
-bool outside(T x, double largest) {
-    using Compared = std::conditional_t<std::is_same_v<T, float>, float, double>;
-    const auto value = static_cast<Compared>(x);
-    return !((value >= 0) & (value < static_cast<Compared>(largest)));  // NaN too
+void survey_block(const isthmus::Kernel& kernel, const T* x, int n, double largest, std::int64_t& n_inside,
+                  std::int64_t& n_fractional) {
+    if constexpr (std::is_same_v<T, double>) {
+        kernel.survey_doubles(x, n, largest, n_inside, n_fractional);
+    } else if constexpr (std::is_same_v<T, float>) {
+        kernel.survey_floats(x, n, largest, n_inside, n_fractional);
+    } else {
+        for (int i = 0; i < n; ++i) n_inside += (x[i] >= 0) & (static_cast<double>(x[i]) < largest);
+    }
 }
 
 // (are all in [0, largest), how many are fractional, the place of the first of these or -1)
@@ -40,20 +35,19 @@ template <class T>
 py::tuple survey_values(const Values<T>& values, double largest) {
     const T* x = values.data();
     const std::int64_t n = values.size();
+    const isthmus::Kernel kernel = isthmus::best_kernel();
     bool fine = true;
     std::int64_t n_fractional = 0, first = -1;
     {
         const py::gil_scoped_release release;
         for (std::int64_t start = 0; start < n && fine; start += blocked) {
-            const int stop = static_cast<int>(n - start < blocked ? n - start : blocked);
-            std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t> bad = 0, part = 0;
-            for (int i = 0; i < stop; ++i) {
-                bad += outside(x[start + i], largest);
-                part += fractional(x[start + i]);
-            }
-            fine = bad == 0;
+            const int length = static_cast<int>(n - start < blocked ? n - start : blocked);
+            std::int64_t inside = 0, part = 0;
+            survey_block(kernel, x + start, length, largest, inside, part);
+            fine = inside == length;
             if (part && first < 0)
-                for (first = start; !fractional(x[first]);) ++first;
+                for (first = start; std::floor(static_cast<double>(x[first])) == static_cast<double>(x[first]);)
+                    ++first;
             n_fractional += part;
         }
     }
@@ -66,6 +60,28 @@ void check_rows(const Values<I>& indptr, py::ssize_t n_stored) {
     bool fine = indptr.ndim() == 1 && indptr.size() > 0 && ends[0] >= 0 && ends[indptr.size() - 1] <= n_stored;
     for (py::ssize_t row = 1; fine && row < indptr.size(); ++row) fine = ends[row - 1] <= ends[row];
     if (!fine) throw py::value_error("`indptr` must rise from 0 to at most the number of stored values.");
+}
+
+// (do all columns lie in [0, n_columns), do they rise within every row)
+template <class I>
+py::tuple survey_columns(const Values<I>& indptr, const Values<I>& indices, std::int64_t n_columns) {
+    check_rows(indptr, indices.size());
+    const I *ends = indptr.data(), *column = indices.data();
+    const py::ssize_t n_rows = indptr.size() - 1;
+    const auto limit = static_cast<std::make_unsigned_t<I>>(n_columns);
+    bool inside = true, rising = true;
+    {
+        const py::gil_scoped_release release;
+        for (py::ssize_t row = 0; row < n_rows; ++row) {
+            int outside = 0, falls = 0;
+            for (I k = ends[row]; k < ends[row + 1]; ++k)
+                outside |= static_cast<std::make_unsigned_t<I>>(column[k]) >= limit;
+            for (I k = ends[row] + 1; k < ends[row + 1]; ++k) falls |= column[k] <= column[k - 1];
+            inside &= !outside;
+            rising &= !falls;
+        }
+    }
+    return py::make_tuple(inside, rising);
 }
 
 template <class I, class T>
@@ -124,6 +140,12 @@ void bind_sums(py::module_& m) {
           py::arg("values").noconvert(), py::arg("rows").noconvert(), py::arg("n_columns"));
 }
 
+template <class I>
+void bind_columns(py::module_& m) {
+    m.def("survey_columns", &survey_columns<I>, py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+          py::arg("n_columns"));
+}
+
 template <class T>
 void bind_values(py::module_& m) {
     m.def("survey_values", &survey_values<T>, py::arg("values").noconvert(), py::arg("largest"));
@@ -138,4 +160,6 @@ void bind_counts(py::module_& m) {
     bind_values<double>(m);
     bind_values<std::int32_t>(m);
     bind_values<std::int64_t>(m);
+    bind_columns<std::int32_t>(m);
+    bind_columns<std::int64_t>(m);
 }

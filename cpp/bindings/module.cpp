@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -25,10 +26,12 @@ isthmus::Kernel kernel_by_name(const std::string& name) {
     if (name == "baseline") return isthmus::baseline_kernel();
 #ifdef ISTHMUS_HAVE_AVX2
     if (name == "avx2" && isthmus::runs_avx2()) return isthmus::avx2_kernel();
+    if (name == "avx512" && isthmus::runs_avx512()) return isthmus::avx512_kernel();
 #endif
     if (name == "auto") return isthmus::best_kernel();
-    throw py::value_error("`kernel` must be 'auto', 'baseline' or 'avx2' (where the processor has it); got '" + name +
-                          "'.");
+    throw py::value_error(
+        "`kernel` must be 'auto', 'baseline', or 'avx2' or 'avx512' (where the processor has them); got '" + name +
+        "'.");
 }
 
 isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name) {
@@ -161,6 +164,48 @@ const double* vector_or_null(const MaybeDoubles& values, std::int64_t n, const s
     return values->data();
 }
 
+// The counts of some genes, laid out in strata of cells. Any design can be fitted to them.
+struct LaidOut {
+    isthmus::Strata strata;
+    isthmus::CountLayout counts;
+    std::int64_t n_cells() const { return static_cast<std::int64_t>(strata.of_cell.size()); }
+    int n_genes() const { return static_cast<int>(counts.gene_start.size()) - 1; }
+};
+
+std::unique_ptr<LaidOut> lay_out_genes(const py::array& indptr, const py::array& indices, const py::array& data,
+                                       int first_gene, int last_gene, const Doubles& x, const Doubles& z,
+                                       const MaybeDoubles& dispersion_offset) {
+    const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
+    const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
+    check_counts(counts);
+    require(zv.rows == xv.rows, "`x` and `z` must have one row per cell.");
+    auto out = std::make_unique<LaidOut>();
+    out->strata = isthmus::find_strata(xv, zv, vector_or_null(dispersion_offset, xv.rows, "dispersion_offset"));
+    isthmus::CellLayout cells;
+    isthmus::place_cells(out->strata.of_cell, out->strata.n, cells);
+    out->counts = lay_out_any(counts, cells);
+    return out;
+}
+
+// Where the counts of chosen genes begin and end.
+struct Chosen {
+    std::vector<std::int64_t> start, stop;
+
+    Chosen(const LaidOut& laid_out, const py::array_t<std::int64_t, py::array::c_style>& genes) {
+        for (py::ssize_t i = 0; i < genes.size(); ++i) {
+            const std::int64_t gene = genes.data()[i];
+            require(0 <= gene && gene < laid_out.n_genes(), "`genes` must be genes of `laid_out`.");
+            start.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene)]);
+            stop.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene) + 1]);
+        }
+    }
+    void choose(isthmus::Problem& p) const {
+        p.n_genes = static_cast<int>(start.size());
+        p.gene_start = start.data();
+        p.gene_stop = stop.data();
+    }
+};
+
 // The free parameters to start from, genes x parameters, or none.
 const double* start_values(const MaybeDoubles& start, py::ssize_t genes, py::ssize_t columns, const std::string& name) {
     if (!start) return nullptr;
@@ -187,29 +232,30 @@ void set_weights(const std::optional<Doubles>& weights, std::int64_t n_cells, in
     p.weight_gene_stride = view.column_stride;
 }
 
-py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::array& data, int first_gene,
-                   int last_gene, const Doubles& x, const Doubles& z,
+py::dict fit_genes(const LaidOut& laid_out, const py::array_t<std::int64_t, py::array::c_style>& genes,
+                   const Doubles& x, const Doubles& z,
                    const py::array_t<double, py::array::c_style | py::array::forcecast>& offset,
                    const MaybeDoubles& dispersion_offset, const std::optional<Doubles>& gene_offset,
                    const std::optional<Doubles>& weights, const MaybeDoubles& start_mean,
                    const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol, int n_threads,
                    const std::string& kernel, bool use_nodes, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
-    const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
-    check_counts(counts);
-    require(zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows,
+    require(laid_out.n_cells() == xv.rows && zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows,
             "`x`, `z` and `offset` must have one row per cell.");
     require(n_threads >= 1, "`n_threads` must be at least 1.");
     const isthmus::Kernel chosen = kernel_by_name(kernel);
     const double* fixed = vector_or_null(dispersion_offset, xv.rows, "dispersion_offset");
-    const isthmus::CellLayout cells = isthmus::lay_out_cells(xv, zv, offset.data(), fixed);
-    const isthmus::CountLayout layout = lay_out_any(counts, cells);
-    isthmus::Problem problem = isthmus::make_problem(cells, layout, xv.rows);
+    const isthmus::CellLayout cells = isthmus::lay_out_cells(laid_out.strata, xv, zv, offset.data(), fixed);
+    isthmus::Problem problem = isthmus::make_problem(cells, laid_out.counts, xv.rows);
+    const Chosen chosen_genes(laid_out, genes);
+    chosen_genes.choose(problem);
     set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
     set_weights(weights, xv.rows, problem.n_genes, problem);
     const bool nodes_hold = use_nodes && !problem.gene_offset && !problem.weights;
     const isthmus::NodeLayout nodes = nodes_hold ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
     problem.nodes = nodes.view();
+    const isthmus::BinLayout bins = nodes_hold && !nodes.n ? isthmus::lay_out_bins(cells) : isthmus::BinLayout();
+    problem.bins = bins.view();
     problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
     problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
     problem.fix_dispersion = fix_dispersion;
@@ -221,7 +267,7 @@ py::dict fit_genes(const py::array& indptr, const py::array& indices, const py::
     bool ok = false;
     {
         const py::gil_scoped_release release;
-        ok = isthmus::fit_genes(chosen, problem, results, layout.most_nonzero, n_threads, finished,
+        ok = isthmus::fit_genes(chosen, problem, results, laid_out.counts.most_nonzero, n_threads, finished,
                                 [&] { return report_progress(progress, finished) || python_interrupted(); });
     }
     if (!ok) throw py::error_already_set();
@@ -252,17 +298,26 @@ void spin(double seconds) {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Compiled kernels of isthmus. Call them through the typed wrappers in isthmus.glm.kernel.";
-    m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"),
-          py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"), py::arg("offset"),
-          py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true), py::arg("weights").none(true),
-          py::arg("start_mean").none(true), py::arg("start_dispersion").none(true), py::arg("fix_dispersion"),
-          py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"), py::arg("use_nodes"),
-          py::arg("progress").none(true), "Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.");
+    py::class_<LaidOut>(m, "LaidOut", "Counts gene by gene, in strata of cells; see isthmus.glm.kernel.lay_out.")
+        .def(py::init(&lay_out_genes), py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"),
+             py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"),
+             py::arg("dispersion_offset").none(true))
+        .def_property_readonly("n_genes", &LaidOut::n_genes);
+    m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("laid_out"), py::arg("genes"), py::arg("x"), py::arg("z"),
+          py::arg("offset"), py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true),
+          py::arg("weights").none(true), py::arg("start_mean").none(true), py::arg("start_dispersion").none(true),
+          py::arg("fix_dispersion"), py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"),
+          py::arg("use_nodes"), py::arg("progress").none(true), "Fit chosen genes; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     bind_counts(m);
     bind_factors(m);
     py::list kernels;
     kernels.append("baseline");
     if (isthmus::runs_avx2()) kernels.append("avx2");
+    if (isthmus::runs_avx512()) kernels.append("avx512");
     m.attr("kernels") = py::tuple(kernels);
+    py::list factor_kernels;
+    factor_kernels.append("baseline");
+    if (isthmus::runs_avx2()) factor_kernels.append("avx2");
+    m.attr("factor_kernels") = py::tuple(factor_kernels);
 }

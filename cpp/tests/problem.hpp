@@ -50,7 +50,7 @@ struct Fitted {
 
 // With `use_nodes`, without the continuous column, as nodes need it.
 inline Fitted fit(const SmallProblem& p, int dispersion_columns, int n_threads, const isthmus::Kernel& kernel,
-                  int mean_columns = 3, bool use_nodes = false) {
+                  int mean_columns = 3, bool use_nodes = false, bool use_bins = true) {
     isthmus::MatrixView mean = p.mean();
     mean.columns = mean_columns;
     const isthmus::CellLayout cells =
@@ -60,6 +60,8 @@ inline Fitted fit(const SmallProblem& p, int dispersion_columns, int n_threads, 
     isthmus::Problem problem = isthmus::make_problem(cells, counts, p.n_cells);
     const isthmus::NodeLayout nodes = use_nodes ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
     problem.nodes = nodes.view();
+    const isthmus::BinLayout bins = use_bins ? isthmus::lay_out_bins(cells) : isthmus::BinLayout();
+    problem.bins = bins.view();
     problem.max_iter = 100;
     problem.tol = 1e-8;
     const std::size_t g = static_cast<std::size_t>(p.n_genes), f = static_cast<std::size_t>(mean_columns),

@@ -97,14 +97,33 @@ TEST_CASE("results do not depend on the number of threads") {
     CHECK(one.code == three.code);
 }
 
-TEST_CASE("the two instruction sets agree") {
-    for (bool continuous : {false, true}) {
-        const SmallProblem p = small_problem(400, 20, 3.0, 0.5, continuous, 11);
-        const Fitted a = fit(p, 2, 1, isthmus::baseline_kernel()), b = fit(p, 2, 1, isthmus::best_kernel());
-        for (std::size_t i = 0; i < a.mean_coef.size(); ++i)
-            CHECK(a.mean_coef[i] == doctest::Approx(b.mean_coef[i]).epsilon(1e-9));
-        for (std::size_t i = 0; i < a.log_likelihood.size(); ++i)
-            CHECK(a.log_likelihood[i] == doctest::Approx(b.log_likelihood[i]).epsilon(1e-12));
+TEST_CASE("the instruction sets agree") {
+    std::vector<isthmus::Kernel> others{isthmus::best_kernel()};
+#ifdef ISTHMUS_HAVE_AVX2
+    if (isthmus::runs_avx2()) others.push_back(isthmus::avx2_kernel());
+#endif
+    for (bool continuous : {false, true})
+        for (const isthmus::Kernel& other : others) {
+            const SmallProblem p = small_problem(400, 20, 3.0, 0.5, continuous, 11);
+            const Fitted a = fit(p, 2, 1, isthmus::baseline_kernel()), b = fit(p, 2, 1, other);
+            for (std::size_t i = 0; i < a.mean_coef.size(); ++i)
+                CHECK(a.mean_coef[i] == doctest::Approx(b.mean_coef[i]).epsilon(1e-9));
+            for (std::size_t i = 0; i < a.log_likelihood.size(); ++i)
+                CHECK(a.log_likelihood[i] == doctest::Approx(b.log_likelihood[i]).epsilon(1e-12));
+        }
+}
+
+TEST_CASE("a start over bins leads to the optimum over cells") {
+    for (double mean : {0.02, 1.0, 50.0}) {
+        const SmallProblem p = small_problem(4000, 8, mean, 0.5, false, 17);
+        const Fitted with = fit(p, 1, 1, isthmus::best_kernel(), 3, false, true),
+                     without = fit(p, 1, 1, isthmus::best_kernel(), 3, false, false);
+        CHECK(with.code == without.code);
+        CHECK(with.neg_hessian != without.neg_hessian);  // another way there
+        for (std::size_t g = 0; g < without.log_likelihood.size(); ++g)
+            CHECK(std::fabs(with.log_likelihood[g] - without.log_likelihood[g]) < 1e-7);
+        for (std::size_t i = 0; i < without.mean_coef.size(); ++i)
+            CHECK(std::fabs(with.mean_coef[i] - without.mean_coef[i]) < 1e-6);
     }
 }
 

@@ -8,7 +8,37 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["FactorEngine", "column_sums", "fit_genes", "kernels", "row_sums", "spin", "survey_values"]
+__all__: list[str] = [
+    "FactorEngine",
+    "LaidOut",
+    "column_sums",
+    "factor_kernels",
+    "fit_genes",
+    "kernels",
+    "row_sums",
+    "spin",
+    "survey_columns",
+    "survey_values",
+]
+
+class LaidOut:
+    """
+    Counts gene by gene, in strata of cells; see isthmus.glm.kernel.lay_out.
+    """
+    def __init__(
+        self,
+        *,
+        indptr: numpy.ndarray,
+        indices: numpy.ndarray,
+        data: numpy.ndarray,
+        first_gene: typing.SupportsInt | typing.SupportsIndex,
+        last_gene: typing.SupportsInt | typing.SupportsIndex,
+        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        z: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        dispersion_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    ) -> None: ...
+    @property
+    def n_genes(self) -> int: ...
 
 class FactorEngine:
     """
@@ -164,11 +194,8 @@ def column_sums(
 ) -> numpy.typing.NDArray[numpy.float64]: ...
 def fit_genes(
     *,
-    indptr: numpy.ndarray,
-    indices: numpy.ndarray,
-    data: numpy.ndarray,
-    first_gene: typing.SupportsInt | typing.SupportsIndex,
-    last_gene: typing.SupportsInt | typing.SupportsIndex,
+    laid_out: LaidOut,
+    genes: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     z: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -186,7 +213,7 @@ def fit_genes(
     progress: typing.Any,
 ) -> dict:
     """
-    Fit every gene of a CSR matrix; see isthmus.glm.kernel.fit_genes.
+    Fit chosen genes; see isthmus.glm.kernel.fit_genes.
     """
 
 @typing.overload
@@ -227,6 +254,18 @@ def spin(seconds: typing.SupportsFloat | typing.SupportsIndex) -> None:
     """
 
 @typing.overload
+def survey_columns(
+    indptr: numpy.typing.NDArray[numpy.int32],
+    indices: numpy.typing.NDArray[numpy.int32],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple: ...
+@typing.overload
+def survey_columns(
+    indptr: numpy.typing.NDArray[numpy.int64],
+    indices: numpy.typing.NDArray[numpy.int64],
+    n_columns: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple: ...
+@typing.overload
 def survey_values(
     values: numpy.typing.NDArray[numpy.float32], largest: typing.SupportsFloat | typing.SupportsIndex
 ) -> tuple: ...
@@ -243,4 +282,5 @@ def survey_values(
     values: numpy.typing.NDArray[numpy.int64], largest: typing.SupportsFloat | typing.SupportsIndex
 ) -> tuple: ...
 
+factor_kernels: tuple
 kernels: tuple

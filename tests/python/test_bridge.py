@@ -185,4 +185,4 @@ def test_spin_ends_by_itself(where):
 def test_info_names_the_kernel():
     value = bridge.info()["value"]
     assert value["version"] == isthmus.__version__
-    assert value["kernel"] in {"avx2", "baseline", "reference"}
+    assert value["kernel"] in {"avx512", "avx2", "baseline", "reference"}

@@ -64,7 +64,7 @@ def test_parameters_survive_packing(case: tuple[np.ndarray, Spec, Params]) -> No
     np.testing.assert_allclose(pack(spec, coordinates.back(coordinates.to(params), params)), x, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("build", _core.kernels)
+@pytest.mark.parametrize("build", _core.factor_kernels)
 def test_likelihood_equals_the_plain_state_space(case: tuple[np.ndarray, Spec, Params], build: str) -> None:
     y, spec, params = case
     assert kernel.CompiledPanel(y, spec, build).loglike(params) == pytest.approx(dfm.loglike(y, spec, params), abs=1e-9)
@@ -123,7 +123,7 @@ def test_fit_reaches_an_optimum(case: tuple[np.ndarray, Spec, Params]) -> None:
     assert fit.converged
     assert fit.gain < 1e-6
     assert fit.scaled_score < 1e-2
-    assert fit.kernel == _core.kernels[-1]
+    assert fit.kernel == _core.factor_kernels[-1]
     # Some of these small panels have near-Heywood optima, where sums of squares over sigma2 lose digits.
     assert np.diff(fit.path).min() > -1e-5
     assert fit.log_likelihood == pytest.approx(fit.path[-1], abs=1e-9)
@@ -218,7 +218,7 @@ def test_a_factor_of_near_duplicates_is_found_and_flagged() -> None:
 def test_builds_agree() -> None:
     y, spec = CASES["ar1 gaps"]()
     params = start_params(y, spec)
-    found = [kernel.CompiledPanel(y, spec, build).em(params) for build in _core.kernels]
+    found = [kernel.CompiledPanel(y, spec, build).em(params) for build in _core.factor_kernels]
     for other, value in found[1:]:
         assert value == pytest.approx(found[0][1], rel=1e-12)
         np.testing.assert_allclose(pack(spec, other), pack(spec, found[0][0]), rtol=1e-9, atol=1e-11)

@@ -16,9 +16,15 @@ FIELDS = ("mean_coef", "dispersion_coef", "log_likelihood", "n_iter", "code", "e
 OK, POISSON_LIMIT, NOT_CONVERGED, ALL_ZERO = range(4)
 
 
-def cpu_has_avx2() -> bool:
+WIDER = ("avx2", "avx512")
+FLAGS = {"avx2": (" avx2", " fma"), "avx512": (" avx2", " fma", " avx512f", " avx512dq", " avx512vl")}
+
+
+def wider_kernels() -> list[str]:
+    """Those that this processor runs beside the baseline, the widest last."""
     info = Path("/proc/cpuinfo")
-    return info.exists() and all(flag in info.read_text() for flag in (" avx2", " fma"))
+    flags = info.read_text() if info.exists() else ""
+    return [name for name in WIDER if all(flag in flags for flag in FLAGS[name])]
 
 
 def random_case(seed: int, n_cells: int, means, alphas, *, categorical: bool, dispersion: str) -> dict[str, np.ndarray]:
@@ -84,7 +90,7 @@ def fits(tmp_path_factory):
         subprocess.run(command, check=True, env=os.environ | {"ISTHMUS_KERNEL": kernel})
         return np.load(folder / f"{kernel}.npz")
 
-    kernels = ["reference", "baseline"] + (["avx2"] if cpu_has_avx2() else [])
+    kernels = ["reference", "baseline", *wider_kernels()]
     return {kernel: run(kernel) for kernel in kernels}
 
 
@@ -115,12 +121,13 @@ def standard_errors(fit: dict[str, np.ndarray]) -> np.ndarray:
     return errors.T
 
 
+@pytest.mark.parametrize("kernel", WIDER)
 @pytest.mark.parametrize("case", CASES)
-def test_baseline_and_avx2_agree(fits, case):
-    """To 1e-10 relative: fused multiply-adds round otherwise, and nothing else differs."""
-    if "avx2" not in fits:
-        pytest.skip("this processor has no AVX2 and FMA: there is one build to run")
-    one, two = of(fits, "baseline", case), of(fits, "avx2", case)
+def test_the_builds_agree(fits, case, kernel):
+    """To 1e-10 relative: fused multiply-adds round otherwise, and so do reciprocals; nothing else differs."""
+    if kernel not in fits:
+        pytest.skip(f"this processor does not run {kernel}")
+    one, two = of(fits, "baseline", case), of(fits, kernel, case)
     np.testing.assert_array_equal(one["code"], two["code"])
     value, other = one["log_likelihood"], two["log_likelihood"]
     assert (np.abs(value - other) <= 1e-10 * np.abs(value) + rounding(case))[np.isfinite(value)].all()
@@ -139,11 +146,11 @@ def test_baseline_and_avx2_agree(fits, case):
 DISTANCE = 1e-6
 
 
-@pytest.mark.parametrize("kernel", ["baseline", "avx2"])
+@pytest.mark.parametrize("kernel", ["baseline", *WIDER])
 @pytest.mark.parametrize("case", CASES)
 def test_twin_and_compiled_kernel_agree(fits, kernel, case):
     if kernel not in fits:
-        pytest.skip("this processor has no AVX2 and FMA: there is one build to run")
+        pytest.skip(f"this processor does not run {kernel}")
     plain, compiled = of(fits, "reference", case), of(fits, kernel, case)
     np.testing.assert_array_equal(plain["code"], compiled["code"])
     value, other = plain["log_likelihood"], compiled["log_likelihood"]
@@ -179,7 +186,7 @@ def test_the_compiled_kernel_is_the_one_that_runs():
 
     assert "ISTHMUS_KERNEL" not in os.environ
     fit = isthmus.fit_glm(np.array([[1.0], [2.0], [5.0], [0.0]]), size_factors=None)
-    assert fit.kernel == ("avx2" if cpu_has_avx2() else "baseline")
+    assert fit.kernel == ["baseline", *wider_kernels()][-1]
 
 
 @pytest.mark.parametrize("kernel", ["reference", "baseline"])
@@ -232,3 +239,36 @@ def test_fixed_dispersion_is_kept():
     score = case["x"].T @ ((case["counts"] - mu) / (1 + np.exp(fixed) * mu))
     errors = np.sqrt(np.diagonal(np.linalg.inv(fits.expected_info), axis1=1, axis2=2)).T
     assert np.abs(score * errors).max() < 1e-3
+
+
+@pytest.mark.parametrize("design", ["group", "less", "age", "other"])
+def test_one_layout_serves_other_designs(design):
+    """Strata of another design: constant columns of it stay so, others are summed cell by cell."""
+    from isthmus.glm.kernel import fit_genes, lay_out
+
+    rng = np.random.default_rng(2)
+    n = 900
+    group, batch = rng.integers(0, 2, n), rng.integers(0, 3, n)
+    one, age = np.ones(n), rng.normal(size=n)
+    full = np.column_stack([one, group, batch == 1, batch == 2]).astype(float)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]  # products whose last digits may differ from row to row
+    x = {
+        "group": full,
+        "less": full[:, :3] @ turn,
+        "age": np.column_stack([full, age]),
+        "other": np.column_stack([one, rng.integers(0, 2, n)]),
+    }[design]
+    z, offset = np.ones((n, 1)), rng.normal(0, 0.3, n)
+    mu = np.exp(offset)[:, None] * np.exp(rng.normal(0, 1, 12))
+    counts = sp.csr_matrix(nb_counts(rng, mu * np.exp(0.4 * group)[:, None], np.full(12, 0.4)))
+    laid_out, chosen = lay_out(counts, full, z), np.array([7, 2, 11])
+    ours, own = fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=chosen), fit_genes(counts, x, z, offset)
+    np.testing.assert_allclose(ours.log_likelihood, own.log_likelihood[chosen], rtol=1e-10)
+    np.testing.assert_allclose(ours.mean_coef, own.mean_coef[:, chosen], atol=1e-7)
+    np.testing.assert_array_equal(ours.code, own.code[chosen])
+    if design == "less":
+        assert (ours.n_nodes > 0).all(), "its rows follow from those of the layout"
+    with pytest.raises(ValueError, match="`genes` must be genes of `laid_out`"):
+        fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=np.array([12]))
+    with pytest.raises(ValueError, match="must have one row per cell"):
+        fit_genes(counts, x[:-1], z[:-1], offset[:-1], laid_out=laid_out, chosen=chosen)

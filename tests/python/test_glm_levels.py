@@ -103,3 +103,22 @@ def test_a_matrix_has_no_levels(problem):
     fit = isthmus.fit_glm(problem[0], np.ones((240, 1)), size_factors=None)
     with pytest.raises(InputError, match="`pairwise` needs a formula as design, to take the levels from; got a matrix"):
         isthmus.test_glm(fit, pairwise="batch")
+
+
+def test_refits_of_many_contrasts_share_a_layout(problem, monkeypatch):
+    """The first refit has one of its own, as a single contrast would; all others share one, with the same numbers."""
+    from isthmus.glm import kernel
+
+    fit = fit_of(problem, "~ batch + age")
+    singles = [isthmus.test_glm(fit, contrast=c, method="lrt") for c in ("batch[T.y]", "batch[T.z]")]
+    calls, lay_out = [], kernel.lay_out
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return lay_out(*arguments, **options)
+
+    monkeypatch.setattr(kernel, "lay_out", counted)
+    table = isthmus.test_glm(fit, pairwise="batch", method="lrt")
+    assert len(calls) == 2
+    for label, one in zip(("y - x", "z - x"), singles, strict=True):
+        np.testing.assert_allclose(table["stat"][table["contrast"] == label], one["stat"], rtol=1e-7, atol=1e-8)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isthmus
+from isthmus import _core
 from isthmus._reference import nodes
 
-COMPILED = ("baseline", "avx2")
+COMPILED = tuple(_core.kernels)  # those that this processor runs
 
 
 def problem(n_cells: int = 2_000, sd: float = 0.45, seed: int = 0):

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from isthmus import _core
-from isthmus.data.sums import column_sums, row_sums, survey_values
+from isthmus.data.sums import column_sums, row_sums, survey_columns, survey_values
 
 DTYPES = ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 LARGEST = 2.0**31
@@ -31,6 +31,23 @@ def test_sums_are_exact(dtype, index):
     np.testing.assert_array_equal(row_sums(matrix), dense.sum(axis=1))
     np.testing.assert_array_equal(column_sums(matrix, marked), dense[marked].sum(axis=0))
     assert survey_values(matrix.data, LARGEST) == (True, 0, -1)
+
+
+@pytest.mark.parametrize("index", ["i4", "i8"])
+@pytest.mark.parametrize(
+    ("columns", "inside", "rising"),
+    [
+        ([0, 3, 1, 2, 4], True, True),
+        ([0, 3, 1, 2, 5], False, True),
+        ([-1, 3, 1, 2, 4], False, True),
+        ([3, 0, 1, 2, 4], True, False),
+        ([0, 3, 1, 1, 4], True, False),
+    ],
+)
+def test_columns_inside_and_rising(index, columns, inside, rising):
+    """Two columns in the first row, none in the second, three in the third."""
+    indptr, indices = np.array([0, 2, 2, 5], dtype=index), np.array(columns, dtype=index)
+    assert survey_columns(indptr, indices, 5) == (inside, rising)
 
 
 def test_sums_are_in_double_precision():

@@ -1,4 +1,4 @@
-"""The two instruction-set builds share no symbol that the linker could merge.
+"""The builds for different instruction sets share no symbol that the linker could merge.
 
 An inline or template function that both object files define weakly is kept once. If the AVX2 copy wins, the baseline
 build runs AVX2 code and dies on an older processor; if the baseline copy wins, the fast build is slow.
@@ -15,7 +15,7 @@ import isthmus._core
 
 ROOT = Path(__file__).parents[2]
 WEAK = set("WVwvu")
-OURS = ("isthmus::baseline::", "isthmus::avx2::")
+OURS = ("isthmus::baseline::", "isthmus::avx2::", "isthmus::avx512::")
 
 
 def symbols(file: Path) -> dict[str, str]:
@@ -26,6 +26,7 @@ def symbols(file: Path) -> dict[str, str]:
 
 
 SOURCES = ("isa", "isa_factors")
+WIDER = [("isa", "avx2"), ("isa_factors", "avx2"), ("isa", "avx512")]
 
 
 def object_file(isa: str, source: str = "isa") -> Path:
@@ -40,15 +41,18 @@ needs_avx2 = pytest.mark.skipif(
 
 
 @needs_avx2
-@pytest.mark.parametrize("source", SOURCES)
-def test_builds_share_no_weak_symbol(source: str) -> None:
-    baseline, avx2 = symbols(object_file("baseline", source)), symbols(object_file("avx2", source))
-    shared = sorted(name for name in baseline.keys() & avx2.keys() if {baseline[name], avx2[name]} & WEAK)
+@pytest.mark.parametrize(("source", "isa"), [*WIDER, ("isa", "avx2, avx512")])
+def test_builds_share_no_weak_symbol(source: str, isa: str) -> None:
+    names = isa.split(", ") if ", " in isa else ["baseline", isa]
+    one, other = (symbols(object_file(name, source)) for name in names)
+    shared = sorted(name for name in one.keys() & other.keys() if {one[name], other[name]} & WEAK)
     assert shared == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("isa", ["baseline", pytest.param("avx2", marks=needs_avx2)])
+@pytest.mark.parametrize(
+    ("source", "isa"),
+    [(source, "baseline") for source in SOURCES] + [pytest.param(*wider, marks=needs_avx2) for wider in WIDER],
+)
 def test_no_standard_template_is_instantiated_in_a_kernel(isa: str, source: str) -> None:
     """std algorithms and iostreams in a kernel are weak symbols whose name does not tell the builds apart."""
     weak = {name for name, letter in symbols(object_file(isa, source)).items() if letter in WEAK}
@@ -60,6 +64,7 @@ def test_kernels_live_in_their_own_namespaces() -> None:
     assert any("isthmus::baseline::" in name for name in names)
     if list(ROOT.glob("build/cp[0-9]*/CMakeFiles/isthmus_isa_avx2.dir")):
         assert any("isthmus::avx2::" in name for name in names)
+        assert any("isthmus::avx512::" in name for name in names)
     kernels = [name for name in symbols(object_file("baseline")) if name.startswith("isthmus::")]
     assert kernels
     assert [name for name in kernels if not name.startswith(OURS)] == []

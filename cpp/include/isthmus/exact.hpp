@@ -17,6 +17,29 @@ static inline double stirling_error(double x) {
     return out + i * (1.0 / 12 - z * (1.0 / 360 - z * (1.0 / 1260 - z * (1.0 / 1680 - z * (1.0 / 1188)))));
 }
 
+// stirling_error(origin + y) for whole y below `tabled`, which is where the recurrence above is long.
+struct StirlingTable {
+    static constexpr int tabled = 16;
+    double origin;
+    double error[tabled];
+
+    double at(double y) const {
+        const int whole = y < tabled ? static_cast<int>(y) : tabled;
+        return whole < tabled && whole == y ? error[whole] : stirling_error(origin + y);
+    }
+};
+
+static inline StirlingTable stirling_table(double origin) {
+    StirlingTable out;
+    out.origin = origin;
+    out.error[StirlingTable::tabled - 1] = stirling_error(origin + StirlingTable::tabled - 1);
+    for (int y = StirlingTable::tabled - 2; y >= 0; --y) {
+        const double x = origin + y;
+        out.error[y] = x > 0 ? out.error[y + 1] + ((x + 0.5) * log1p1(1 / x) - 1) : 0;
+    }
+    return out;
+}
+
 // x log(x / m) + m - x for x = m + d, without taking the difference of x and m again.
 static inline double deviance_part(double m, double d) {
     const double e = d / m;
@@ -26,17 +49,18 @@ static inline double deviance_part(double m, double d) {
 
 constexpr double log_2_pi = 1.83787706640934548356;
 
-static inline double log_poisson(double y, double mu) {
-    return -stirling_error(y) - deviance_part(mu, y - mu) - 0.5 * (log_2_pi + log1(y));
+static inline double log_poisson(double y, double mu, const StirlingTable& of_y) {
+    return -of_y.at(y) - deviance_part(mu, y - mu) - 0.5 * (log_2_pi + log1(y));
 }
 
-// log P(y) for y > 0; `r_error` is stirling_error(1 / alpha).
-static inline double log_negative_binomial(double y, double mu, double alpha, double r_error) {
-    if (alpha * larger(y, mu) < 1e-15) return log_poisson(y, mu);
+// log P(y) for y > 0; `of_n` starts at 1 / alpha, `of_y` at 0.
+static inline double log_negative_binomial(double y, double mu, double alpha, const StirlingTable& of_n,
+                                           const StirlingTable& of_y) {
+    if (alpha * larger(y, mu) < 1e-15) return log_poisson(y, mu, of_y);
     const double r = 1 / alpha, n = r + y, share = r / (r + mu);
     const double off = (y - mu) * share;  // y - n mu / (r + mu), and minus that for r
-    return stirling_error(n) - r_error - stirling_error(y) - deviance_part(r + off, -off) -
-           deviance_part(y - off, off) - 0.5 * (log_2_pi + log1(n * y * alpha));
+    return of_n.at(y) - of_n.at(0) - of_y.at(y) - deviance_part(r + off, -off) - deviance_part(y - off, off) -
+           0.5 * (log_2_pi + log1(n * y * alpha));
 }
 
 // Neumaier's sum: what an addition rounds away is kept beside it.
@@ -57,19 +81,19 @@ static inline void add_exact(const Problem& p, const Gene& g, Workspace& w, int 
     const bool varying = !poisson && varies_within_strata(p.dispersion);
     const double base = row_product(p.mean, stratum, theta);
     const double alpha = poisson || varying ? 0.0 : clamped_dispersion(p, stratum, b);
-    const double r_error = alpha > 0 ? stirling_error(1 / alpha) : 0.0;
+    const StirlingTable of_y = stirling_table(0);
+    StirlingTable of_n = stirling_table(alpha > 0 ? 1 / alpha : 1);
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
-        const int n =
-            p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
+        const int n = cells_in_block(p, stratum, first);
         fitted_means(p, g, first, n, base, theta, w.block.mu);
         if (varying) cell_dispersions(p, first, n, row_product(p.dispersion, stratum, b), b, w.block.alpha);
         for (int i = 0; i < n; ++i) {
             const double a = varying ? w.block.alpha[i] : alpha, weight = weight_of(g, first + i);
-            if (k < g.n_nonzero && g.position[k] == first + i)
-                out.add(weight *
-                        log_negative_binomial(g.y[k++], w.block.mu[i], a, varying ? stirling_error(1 / a) : r_error));
-            else if (p.cell_of_position[first + i] >= 0)
+            if (k < g.n_nonzero && g.position[k] == first + i) {
+                if (varying) of_n = stirling_table(1 / a);
+                out.add(weight * log_negative_binomial(g.y[k++], w.block.mu[i], a, of_n, of_y));
+            } else if (p.cell_of_position[first + i] >= 0)
                 out.add(weight * log_zero(w.block.mu[i], a));
         }
     }

@@ -33,6 +33,7 @@ static inline bool poisson_limit(const Problem& p, const Gene& g, Workspace& w, 
     const PoissonScore at_zero = poisson_score(p, g, w, fit.search.now.theta);
     moment = at_zero.excess;
     if (at_zero.falls) settle_on_poisson(outcome, fit);
+    fit.search.now.summarised = fit.search.now.summarised && at_zero.falls;
     return at_zero.falls;
 }
 
@@ -86,19 +87,21 @@ static inline void copy(const double* from, std::int64_t n, double* to) {
     for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
 }
 
-// Evaluate once more at the optimum, with what the standard errors need.
+// The optimum, with what the standard errors need.
 static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, int gene, const Results& out) {
     const int f = p.mean.n_columns, q = p.dispersion.n_columns, width = f + q;
-    Summary summary{out.expected_info + static_cast<std::int64_t>(gene) * f * f, 1e300, 1e300, 0, 0, 0};
-    clear(summary.expected, f * f);
+    const Model model = fit.poisson ? poisson_model : joint_model;
     Point& at = fit.search.now;
-    evaluate(p, g, w, at.theta, fit.poisson, at.d, &summary);
-    if (fades_to_poisson(p, g, w, summary, fit)) {
+    if (!at.summarised) evaluate_at(p, g, w, model, true, fit.search, at);
+    if (fades_to_poisson(p, g, w, at.summary, fit)) {
         report(p, g, w, fit, gene, out);
         return;
     }
-    if (!fit.poisson && summary.max_excess < 1e-7)  // a Poisson refit that was not kept has moved the mean a little
-        evaluate(p, g, w, at.theta, false, at.d);
+    if (!at.summarised)  // a Poisson refit that was not kept has moved the mean a little
+        evaluate_at(p, g, w, model, true, fit.search, at);
+    const Summary& summary = at.summary;
+    copy(summary.expected, static_cast<std::int64_t>(f) * f,
+         out.expected_info + static_cast<std::int64_t>(gene) * f * f);
     copy(at.theta, f, out.mean_coef + static_cast<std::int64_t>(gene) * f);
     copy(at.theta + f, q, out.dispersion_coef + static_cast<std::int64_t>(gene) * q);
     copy(at.d.curvature, static_cast<std::int64_t>(width) * width,
@@ -139,12 +142,12 @@ static inline void report_all_zero(const Problem& p, int gene, const Results& ou
 
 static inline std::int64_t bytes_for_gene(const Problem& p, int most_nonzero) {
     const std::int64_t width = p.mean.n_columns + p.dispersion.n_columns;
-    return gene_scratch_bytes(p, most_nonzero) + workspace_bytes(p) + search_bytes(static_cast<int>(width)) +
-           8 * (2 * width * width + width) + 4096;
+    return gene_scratch_bytes(p, most_nonzero) + workspace_bytes(p) +
+           search_bytes(p.mean.n_columns, static_cast<int>(width)) + 8 * (2 * width * width + width) + 4096;
 }
 
 static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const Results& out) {
-    if (p.gene_start[gene + 1] == p.gene_start[gene]) {
+    if (p.gene_stop[gene] == p.gene_start[gene]) {
         report_all_zero(p, gene, out);
         return;
     }
@@ -158,7 +161,10 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
     }
     if (p.nodes.n) prepare_nodes(p, g, arena);
     Workspace w = make_workspace(p, arena);
-    GeneFit fit{make_search(f + q, arena), q == 0, gene_ok};
+    GeneFit fit{make_search(f, f + q, arena), q == 0, gene_ok};
+    Search bins = make_search(f, f + q, arena);
+    bins.in_bins = true;
+    if (p.bins.n_padded) fit.search.bins = &bins;
     const std::int64_t widest = f > q ? f : q;
     RowRegression r{arena.take<double>(widest * widest), nullptr, arena.take<double>(widest)};
     double* theta = fit.search.now.theta;

@@ -5,35 +5,14 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <unordered_map>
 #include <vector>
 
+#include "aligned.hpp"
 #include "problem.hpp"
 
 namespace isthmus {
-
-// A vector on a cache-line boundary.
-template <class T>
-class Aligned {
-  public:
-    explicit Aligned(std::size_t n = 0) : size_(n), data_(n ? allocate(n) : nullptr) {}
-    T* data() { return data_.get(); }
-    const T* data() const { return data_.get(); }
-    T& operator[](std::size_t i) { return data_[i]; }
-    const T& operator[](std::size_t i) const { return data_[i]; }
-    std::size_t size() const { return size_; }
-
-  private:
-    struct Free {
-        void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
-    };
-    static T* allocate(std::size_t n) { return static_cast<T*>(::operator new[](n * sizeof(T), std::align_val_t(64))); }
-    std::size_t size_;
-    std::unique_ptr<T[], Free> data_;
-};
 
 // A dense matrix as the caller holds it.
 struct MatrixView {
@@ -203,28 +182,55 @@ inline void find_levels(const MatrixView& z, const std::vector<char>& categorica
     out.n_levels = static_cast<int>(out.stratum_of_level.size());
 }
 
+// The stratum of every cell: cells of one stratum share the rows of the columns that are categorical.
+struct Strata {
+    std::vector<int> of_cell;
+    int n = 1;
+};
+
+inline Strata find_strata(const MatrixView& x, const MatrixView& z, const double* dispersion_offset) {
+    Strata out;
+    out.of_cell.assign(static_cast<std::size_t>(x.rows), 0);
+    const int most = most_strata(x.rows, x.columns + z.columns);
+    for (const MatrixView& m : {x, z})
+        for (std::int64_t c = 0; c < m.columns; ++c) refine_strata(m, c, most, out.of_cell, out.n);
+    if (dispersion_offset) refine_strata({dispersion_offset, x.rows, 1, 1, 1}, 0, most, out.of_cell, out.n);
+    return out;
+}
+
+// Which columns are constant within strata: those that made them, and all that follow from those, but for what a
+// product of matrices rounds differently from row to row.
+inline std::vector<char> constant_columns(const MatrixView& m, const Strata& strata, const CellLayout& cells) {
+    std::vector<char> out(static_cast<std::size_t>(m.columns), 1);
+    for (std::int64_t c = 0; c < m.columns; ++c) {
+        double size = 0;
+        for (std::int64_t i = 0; i < m.rows; ++i) size = std::max(size, std::fabs(m(i, c)));
+        for (std::int64_t i = 0; i < m.rows && out[c]; ++i)
+            out[c] = std::fabs(m(i, c) - m(cells.any_cell_of_stratum[strata.of_cell[i]], c)) <= 1e-14 * size;
+    }
+    return out;
+}
+
+// Cells in strata that were made for these designs, or for others: a column that differs within strata is continuous.
+inline CellLayout lay_out_cells(const Strata& strata, const MatrixView& x, const MatrixView& z, const double* offset,
+                                const double* dispersion_offset) {
+    CellLayout out;
+    place_cells(strata.of_cell, strata.n, out);
+    const std::vector<char> z_constant = constant_columns(z, strata, out);
+    const bool fixed_constant =
+        !dispersion_offset || constant_columns({dispersion_offset, x.rows, 1, 1, 1}, strata, out)[0];
+    place_design(x, constant_columns(x, strata, out), out, out.mean);
+    place_design(z, z_constant, out, out.dispersion);
+    place_fixed(nullptr, true, out, out.mean);
+    place_fixed(dispersion_offset, fixed_constant, out, out.dispersion);
+    place_offset(offset, out);
+    find_levels(z, z_constant, out);
+    return out;
+}
+
 inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset,
                                 const double* dispersion_offset) {
-    std::vector<int> stratum(static_cast<std::size_t>(x.rows), 0);
-    int n_strata = 1;
-    const int most = most_strata(x.rows, x.columns + z.columns);
-    auto split = [&](const MatrixView& m) {
-        std::vector<char> categorical(static_cast<std::size_t>(m.columns));
-        for (std::int64_t c = 0; c < m.columns; ++c) categorical[c] = refine_strata(m, c, most, stratum, n_strata);
-        return categorical;
-    };
-    const std::vector<char> x_categorical = split(x), z_categorical = split(z);
-    const MatrixView fixed{dispersion_offset, x.rows, 1, 1, 1};
-    const bool fixed_categorical = !dispersion_offset || refine_strata(fixed, 0, most, stratum, n_strata);
-    CellLayout out;
-    place_cells(stratum, n_strata, out);
-    place_design(x, x_categorical, out, out.mean);
-    place_design(z, z_categorical, out, out.dispersion);
-    place_fixed(nullptr, true, out, out.mean);
-    place_fixed(dispersion_offset, fixed_categorical, out, out.dispersion);
-    place_offset(offset, out);
-    find_levels(z, z_categorical, out);
-    return out;
+    return lay_out_cells(find_strata(x, z, dispersion_offset), x, z, offset, dispersion_offset);
 }
 
 // Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order.
@@ -237,18 +243,13 @@ struct CountLayout {
     int most_nonzero = 0;
 };
 
-// How many counts each gene has, and whether all fit a float.
-template <class Index, class Value>
-bool count_entries(const Index* indices, const Value* data, std::int64_t nnz, Index first, std::size_t n_genes,
-                   std::int64_t* size) {
-    bool narrow = true;
+// How many entries are stored for each gene, zeros among them.
+template <class Index>
+void count_entries(const Index* indices, std::int64_t nnz, Index first, std::size_t n_genes, std::int64_t* size) {
     for (std::int64_t k = 0; k < nnz; ++k) {
         const std::size_t gene = static_cast<std::size_t>(indices[k] - first);  // wraps round below `first`
-        if (gene >= n_genes) continue;
-        size[gene] += data[k] != Value(0);
-        narrow &= static_cast<double>(static_cast<float>(data[k])) == static_cast<double>(data[k]);
+        if (gene < n_genes) ++size[gene];
     }
-    return narrow;
 }
 
 // Visit the counts of genes [first, first + n_genes) in stratum order, each with where it goes.
@@ -266,6 +267,61 @@ void scatter_counts(const Index* indptr, const Index* indices, const Value* data
     }
 }
 
+// Close the gaps that stored zeros left behind the counts of each gene, which end at `next`.
+template <class Move>
+void close_gaps(const std::int64_t* next, CountLayout& out, Move&& move) {
+    std::int64_t to = 0;
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    for (std::size_t g = 0; g < n_genes; ++g) {
+        const std::int64_t from = out.gene_start[g], size = next[g] - from;
+        if (to < from)
+            for (std::int64_t k = 0; k < size; ++k) move(from + k, to + k);
+        out.gene_start[g] = to;
+        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
+        to += size;
+    }
+    out.gene_start[n_genes] = to;
+}
+
+// False if some count does not fit a float.
+template <class Index, class Value>
+bool lay_out_narrow(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
+                    std::vector<std::int64_t> next, CountLayout& out) {
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    out.entry = Aligned<CountEntry>(static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1)));
+    CountEntry* entry = out.entry.data();
+    bool narrow = true;
+    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
+                   [entry, &narrow](std::int64_t to, int place, Value y) {
+                       const float count = static_cast<float>(y);
+                       narrow &= static_cast<double>(count) == static_cast<double>(y);
+                       entry[to] = {place, count};
+                   });
+    if (narrow) close_gaps(next.data(), out, [entry](std::int64_t from, std::int64_t to) { entry[to] = entry[from]; });
+    return narrow;
+}
+
+template <class Index, class Value>
+void lay_out_wide(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
+                  std::vector<std::int64_t> next, CountLayout& out) {
+    const std::size_t n_genes = out.gene_start.size() - 1;
+    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1));
+    out.entry = Aligned<CountEntry>();
+    out.position = Aligned<std::int32_t>(n);
+    out.count64 = Aligned<double>(n);
+    std::int32_t* position = out.position.data();
+    double* count = out.count64.data();
+    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
+                   [position, count](std::int64_t to, int place, Value y) {
+                       position[to] = place;
+                       count[to] = static_cast<double>(y);
+                   });
+    close_gaps(next.data(), out, [position, count](std::int64_t from, std::int64_t to) {
+        position[to] = position[from];
+        count[to] = count[from];
+    });
+}
+
 template <class Index, class Value>
 CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
                            int first, int last) {
@@ -274,35 +330,16 @@ CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Valu
     CountLayout out;
     out.gene_start = Aligned<std::int64_t>(n_genes + 1);
     std::vector<std::int64_t> next(n_genes + 1, 0);
-    const std::int64_t nnz = static_cast<std::int64_t>(indptr[cells.position.size()]);
-    const bool narrow = count_entries(indices, data, nnz, from, n_genes, next.data());
+    count_entries(indices, static_cast<std::int64_t>(indptr[cells.position.size()]), from, n_genes, next.data());
     std::int64_t total = 0;
     for (std::size_t g = 0; g < n_genes; ++g) {
         const std::int64_t size = next[g];
-        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
         out.gene_start[g] = next[g] = total;
         total += size;
     }
     out.gene_start[n_genes] = total;
-    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(total, 1));
-    if (narrow) {
-        out.entry = Aligned<CountEntry>(n);
-        CountEntry* entry = out.entry.data();
-        scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
-                       [entry](std::int64_t to, int place, Value y) {
-                           entry[to] = {place, static_cast<float>(y)};
-                       });
-        return out;
-    }
-    out.position = Aligned<std::int32_t>(n);
-    out.count64 = Aligned<double>(n);
-    std::int32_t* position = out.position.data();
-    double* count = out.count64.data();
-    scatter_counts(indptr, indices, data, cells, from, n_genes, next.data(),
-                   [position, count](std::int64_t to, int place, Value y) {
-                       position[to] = place;
-                       count[to] = static_cast<double>(y);
-                   });
+    if (!lay_out_narrow(indptr, indices, data, cells, from, next, out))
+        lay_out_wide(indptr, indices, data, cells, from, next, out);
     return out;
 }
 
@@ -324,6 +361,7 @@ inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, 
     p.level_of_stratum = cells.level_of_stratum.data();
     p.stratum_of_level = cells.stratum_of_level.data();
     p.gene_start = counts.gene_start.data();
+    p.gene_stop = counts.gene_start.data() + 1;
     p.entry = counts.entry.data();
     p.position = counts.position.data();
     p.count64 = counts.count64.data();

@@ -60,13 +60,8 @@ static inline void read_node_totals(const Problem& p, Gene& g, double* sums) {
     for (int s = 0; s < p.n_strata; ++s) {
         const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
         add_to_nodes(p, g, first, last, sums, g.node_total + s * p.nodes.n);
-        double pairs = 0, exposed = 0;
-        for (int k = first; k < last; ++k) {
-            pairs += g.y[k] * (g.y[k] - 1);
-            exposed += g.y[k] * g.exposure[g.position[k]];
-        }
-        g.stratum_pairs[s] = pairs;
-        g.stratum_exposed[s] = exposed;
+        g.stratum_pairs[s] = sum_terms(first, last, [&](int k) { return g.y[k] * (g.y[k] - 1); });
+        g.stratum_exposed[s] = sum_terms(first, last, [&](int k) { return g.y[k] * g.exposure[g.position[k]]; });
     }
 }
 
@@ -105,30 +100,12 @@ static inline NodeSums node_sums(const Problem& p, const Gene& g, int stratum, d
     return {sum(log_part), -sum(y_log), sum(ge), sum(he), sum(cross), sum(less), sum(shrunk), sum(mean_v)};
 }
 
-// sum log y! of whole counts from their tails: sum over j >= 1 of #{y >= j} log j, and what lies above the tails.
-static inline double tail_factorials(const CountTail& c) {
-    alignas(64) const double first[lane_count] = {1, 2, 3, 4, 5, 6, 7, 8};
-    Pack j = load(first), out{};
-    for (int i = 0; i < c.n_tail; i += pack_lanes) {
-        out += load(c.tail + i) * log_pack(j);
-        j += all(pack_lanes);
-    }
-    const Pack at_end = log_factorial(all(c.n_tail));
-    for (int i = 0; i < c.n_large; i += pack_lanes) out += log_factorial(load(c.large + i)) - at_end;
-    return sum(out);
-}
-
 // What `prepare` left to do where the problem has nodes.
 static inline void prepare_nodes(const Problem& p, Gene& g, Arena& arena) {
     g.node_total = arena.take<double>(static_cast<std::int64_t>(p.n_strata) * p.nodes.n);
     g.stratum_pairs = arena.take<double>(p.n_strata);
     g.stratum_exposed = arena.take<double>(p.n_strata);
     read_node_totals(p, g, arena.take<double>(p.nodes.n * pack_lanes));
-    bool whole = p.dispersion.n_columns > 0;
-    for (int r = 0; whole && r < p.n_levels; ++r) whole = g.level[r].n_fractional == 0;
-    double factorials = whole ? 0 : log_factorials(g);
-    for (int r = 0; whole && r < p.n_levels; ++r) factorials += tail_factorials(g.level[r]);
-    g.constant = -factorials;
 }
 
 }  // namespace isthmus::ISTHMUS_ISA

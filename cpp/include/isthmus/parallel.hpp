@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bins.hpp"
 #include "kernel.hpp"
 #include "nodes.hpp"
 

@@ -44,6 +44,16 @@ struct Nodes {
         polynomial;  // (n, n) row m: the Chebyshev polynomial T_m at the n points, times 2 / n (1 / n for m = 0)
 };
 
+// Bins of similar cells, with which the iteration over cells starts (bins.hpp); n_padded = 0: there are none.
+struct Bins {
+    int n_padded;
+    const int* start;            // (n_strata + 1) in padded bins
+    const double* offset;        // (n_padded) log of the mean exposure; padding holds `min_eta`
+    const double* weight;        // (n_padded) how many cells; 0 for padding
+    const double* continuous;    // (n_continuous, n_padded)
+    const int* bin_of_position;  // (n_padded cells)
+};
+
 // A count that a float holds exactly, with its cell's place. Side by side: laying them out writes to one place a count.
 struct CountEntry {
     std::int32_t position;
@@ -64,11 +74,13 @@ struct Problem {
     const double* stratum_least;     // (n_strata) smallest exposure of a cell
     const int* stratum_cells;        // (n_strata) cells without padding
     Nodes nodes;
+    Bins bins;
     int n_levels;                 // distinct rows of the dispersion design (used when it has no continuous column)
     const int* level_of_stratum;  // (n_strata)
     const int* stratum_of_level;  // (n_levels) one stratum that shows the level's row
     // counts, gene-major, positions ascending within a gene
-    const std::int64_t* gene_start;  // (n_genes + 1)
+    const std::int64_t* gene_start;  // (n_genes)
+    const std::int64_t* gene_stop;   // (n_genes)
     const CountEntry* entry;         // one of the two is set: this, or `position` and `count64`
     const std::int32_t* position;
     const double* count64;

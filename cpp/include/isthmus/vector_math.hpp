@@ -1,79 +1,10 @@
-// Several doubles at a time: exp, log and sums. Compiled once per instruction set; everything is static, so that no
-// build can end up with another build's copy.
+// Several doubles at a time: exp and log. Compiled once per instruction set; everything is static, so that no build can
+// end up with another build's copy.
 #pragma once
 
-#include "problem.hpp"
+#include "pack.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
-
-#ifdef __AVX2__
-constexpr int native_lanes = 4;
-#else
-constexpr int native_lanes = 2;
-#endif
-typedef double Native __attribute__((vector_size(8 * native_lanes), aligned(8), may_alias));
-typedef long long NativeBits __attribute__((vector_size(8 * native_lanes), aligned(8), may_alias));
-
-#define ISTHMUS_INLINE static inline __attribute__((always_inline))
-
-// Two registers at a time: two independent chains hide the latency of multiply-add. (One vector type of twice the
-// register's width would read better, but compilers keep such values in memory.)
-struct Pack {
-    Native lo, hi;
-};
-struct Mask {
-    NativeBits lo, hi;
-};
-constexpr int pack_lanes = 2 * native_lanes;
-static_assert(lane_count % pack_lanes == 0);
-
-ISTHMUS_INLINE Native load_native(const double* p) { return *reinterpret_cast<const Native*>(p); }
-ISTHMUS_INLINE Pack load(const double* p) { return {load_native(p), load_native(p + native_lanes)}; }
-ISTHMUS_INLINE void store(double* p, Pack a) {
-    *reinterpret_cast<Native*>(p) = a.lo;
-    *reinterpret_cast<Native*>(p + native_lanes) = a.hi;
-}
-ISTHMUS_INLINE Pack all(double x) { return {Native{} + x, Native{} + x}; }
-
-#define ISTHMUS_OPERATOR(op)                                                                 \
-    ISTHMUS_INLINE Pack operator op(Pack a, Pack b) { return {a.lo op b.lo, a.hi op b.hi}; } \
-    ISTHMUS_INLINE Pack operator op(Pack a, double b) { return {a.lo op b, a.hi op b}; }     \
-    ISTHMUS_INLINE Pack operator op(double a, Pack b) { return {a op b.lo, a op b.hi}; }     \
-    ISTHMUS_INLINE Pack& operator op##=(Pack& a, Pack b) { return a = a op b; }
-ISTHMUS_OPERATOR(+)
-ISTHMUS_OPERATOR(-)
-ISTHMUS_OPERATOR(*)
-ISTHMUS_OPERATOR(/)
-#undef ISTHMUS_OPERATOR
-ISTHMUS_INLINE Pack operator-(Pack a) { return {-a.lo, -a.hi}; }
-ISTHMUS_INLINE Mask operator<(Pack a, double b) { return {a.lo < b, a.hi < b}; }
-ISTHMUS_INLINE Mask operator>(Pack a, Pack b) { return {a.lo > b.lo, a.hi > b.hi}; }
-ISTHMUS_INLINE Pack select(Mask m, Pack yes, Pack no) { return {m.lo ? yes.lo : no.lo, m.hi ? yes.hi : no.hi}; }
-
-ISTHMUS_INLINE Pack larger(Pack a, Pack b) { return select(a > b, a, b); }
-ISTHMUS_INLINE Pack smaller(Pack a, Pack b) { return select(a > b, b, a); }
-ISTHMUS_INLINE Pack at_least(Pack a, double low) { return larger(a, all(low)); }
-ISTHMUS_INLINE Pack at_most(Pack a, double high) { return smaller(a, all(high)); }
-
-ISTHMUS_INLINE double sum(Pack a) {
-    const Native t = a.lo + a.hi;
-#ifdef __AVX2__
-    return (t[0] + t[2]) + (t[1] + t[3]);
-#else
-    return t[0] + t[1];
-#endif
-}
-
-ISTHMUS_INLINE double largest(Pack a) {
-    double m = a.lo[0];
-    for (int l = 0; l < native_lanes; ++l) {
-        m = a.lo[l] > m ? a.lo[l] : m;
-        m = a.hi[l] > m ? a.hi[l] : m;
-    }
-    return m;
-}
-
-ISTHMUS_INLINE double smallest(Pack a) { return -largest(-a); }
 
 constexpr double ln2_high = 6.93147180369123816490e-01;  // 33 bits: k * ln2_high is exact
 constexpr double ln2_low = 1.90821492927058770002e-10;
@@ -102,7 +33,7 @@ ISTHMUS_INLINE Native exp_native(Native x) {
 }
 ISTHMUS_INLINE Pack exp_pack(Pack x) {
     x = at_least(x, -708.0);
-    return {exp_native(x.lo), exp_native(x.hi)};
+    return each<exp_native>(x);
 }
 
 // log(x) for positive normal x: x = 2^e m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh(s), s = (m - 1) / (m + 1).
@@ -129,7 +60,7 @@ ISTHMUS_INLINE Native log_native(Native x) {
     p = p * z + 0.666666666666667;
     return e * ln2_high + (2.0 * s + (s * z * p + e * ln2_low));
 }
-ISTHMUS_INLINE Pack log_pack(Pack x) { return {log_native(x.lo), log_native(x.hi)}; }
+ISTHMUS_INLINE Pack log_pack(Pack x) { return each<log_native>(x); }
 
 // log(1 + t) to full relative accuracy for t >= 0: what rounding 1 + t lost is given back, to first order.
 ISTHMUS_INLINE Pack log1p_pack(Pack t) {

@@ -51,8 +51,7 @@ static inline void weighted_stratum(const Problem& p, const Gene& g, const Works
     const double base = row_product(d, stratum, a), base_zeta = poisson ? 0.0 : row_product(z, stratum, b);
     int k = g.stratum_nonzero[stratum];
     for (int first = p.stratum_start[stratum]; first < p.stratum_start[stratum + 1]; first += block_cells) {
-        const int n =
-            p.stratum_start[stratum + 1] - first < block_cells ? p.stratum_start[stratum + 1] - first : block_cells;
+        const int n = cells_in_block(p, stratum, first);
         fitted_means(p, g, first, n, base, a, w.block.mu);
         if (!poisson) cell_dispersions(p, first, n, base_zeta, b, w.block.alpha);
         k = weighted_cells(g, w.block, first, n, k, poisson, s);

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from isthmus.data.sums import survey_values
+from isthmus.data.sums import survey_columns, survey_values
 from isthmus.data.wording import plural
 from isthmus.errors import InputError
 from isthmus.messages import tell
@@ -31,12 +31,14 @@ def as_csr(values: Any) -> sparse.csr_matrix:
     if values.format != "csr":
         values = values.tocsr()  # sums duplicates of COO on the way, in new buffers
     data = _kept_dtype(values.data)
-    _check_structure(values)
+    rising = _check_structure(values)
     n_stored = int(values.indptr[-1])
     # Built attribute by attribute: the constructor would copy 64-bit indices down to 32 bits.
     matrix = sparse.csr_matrix(values.shape, dtype=data.dtype)
     matrix.data, matrix.indices, matrix.indptr = data[:n_stored], values.indices[:n_stored], values.indptr
-    if _has_duplicates(matrix):
+    if rising:
+        matrix.has_canonical_format = True
+    elif _has_duplicates(matrix):
         matrix = matrix.copy()
         matrix.sum_duplicates()
     return matrix
@@ -57,8 +59,11 @@ def _kept_dtype(values: np.ndarray) -> np.ndarray:
         raise InputError(msg) from None
 
 
-def _check_structure(values: Any) -> None:
-    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays."""
+def _check_structure(values: Any) -> bool:
+    """A CSR matrix put together by hand may point outside of itself; the kernel trusts these arrays.
+
+    True if the columns rise within every row.
+    """
     indptr, indices = values.indptr, values.indices
     n_stored = int(indptr[-1])
     sound = (
@@ -66,14 +71,15 @@ def _check_structure(values: Any) -> None:
         and indptr[0] == 0
         and n_stored <= min(len(indices), len(values.data))
         and bool(np.all(indptr[1:] >= indptr[:-1]))
-        and (n_stored == 0 or (indices[:n_stored].min() >= 0 and indices[:n_stored].max() < values.shape[1]))
     )
-    if not sound:
+    inside, rising = survey_columns(indptr, indices, values.shape[1]) if sound else (False, False)
+    if not inside:
         msg = (
             "`data` must be a valid sparse matrix; its `indptr` and `indices` do not fit its shape. Build it again "
             "from (values, (rows, columns))."
         )
         raise InputError(msg)
+    return rising
 
 
 def _has_duplicates(matrix: sparse.csr_matrix) -> bool:

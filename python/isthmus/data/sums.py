@@ -22,6 +22,17 @@ def survey_values(values: np.ndarray, largest: float) -> tuple[bool, int, int]:
     return _core.survey_values(_native(values), float(largest))
 
 
+def survey_columns(indptr: np.ndarray, indices: np.ndarray, n_columns: int) -> tuple[bool, bool]:
+    """Do all columns of a CSR matrix lie in ``[0, n_columns)``, and do they rise within every row (none is stored
+    twice)? `indptr` must rise from 0 to at most the length of `indices`."""
+    from isthmus import _core
+
+    kind = np.int64 if np.int64 in (indptr.dtype, indices.dtype) else np.int32
+    return _core.survey_columns(
+        np.ascontiguousarray(indptr, dtype=kind), np.ascontiguousarray(indices, dtype=kind), n_columns
+    )
+
+
 def row_sums(matrix: sparse.csr_matrix) -> np.ndarray:
     """Sum of each row, ``(n_rows,)`` float64, added in double precision whatever the matrix holds."""
     from isthmus import _core

@@ -226,7 +226,12 @@ def open_panel(y: np.ndarray, spec: Spec) -> CompiledPanel | ReferencePanel:
     from isthmus.glm.kernel import kernel_name
 
     name = kernel_name()
-    return ReferencePanel(y, spec) if name == "reference" else CompiledPanel(y, spec, name)
+    if name == "reference":
+        return ReferencePanel(y, spec)
+    from isthmus import _core
+
+    # Matrices of a few rows gain nothing from the widest registers: there is no such build.
+    return CompiledPanel(y, spec, name if name in _core.factor_kernels else _core.factor_kernels[-1])
 
 
 def loglike(y: np.ndarray, spec: Spec, params: Params) -> float:

@@ -14,7 +14,7 @@ from isthmus.glm import kernel, normal, start
 from isthmus.glm.adjusted_profile import Prior, adjusted_profile
 from isthmus.glm.chunks import gene_chunks
 from isthmus.glm.refit import Model, put, take
-from isthmus.glm.separation import find_separation
+from isthmus.glm.separation import find_separation, may_be_extreme
 from isthmus.glm.source import Evidence
 from isthmus.glm.trend import fit_trend
 
@@ -111,7 +111,7 @@ def estimate(
         if drawn:
             shown.append(_shows_dispersion(chunk.job, fits))
         else:
-            separations += _separations(chunk, fits)
+            separations += _separations(chunk, fits, means[-1])
     fits, all_means = kernel.join(parts), np.concatenate(means)
     if drawn:
         shows = np.concatenate(shown)
@@ -178,12 +178,14 @@ def _fit(
     return adjusted_profile(*_evidence(job), fits, means, settings, n_threads=n_threads)
 
 
-def _separations(chunk: Chunk, fits: GeneFits) -> list[Separation]:
+def _separations(chunk: Chunk, fits: GeneFits, means: np.ndarray) -> list[Separation]:
     job, matrix = chunk.job, chunk.job.counts.matrix
     if job.normal:  # a linear mean has its least squares, whatever the values
         return []
-    raw_means = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
-    found = find_separation(matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, raw_means, job.weights)
+    least = means * job.size_factors.min()  # a bound from below of the mean count
+    if may_be_extreme(fits, least).any():
+        least = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]
+    found = find_separation(matrix, job.x, job.z, job.predictor_offset, job.zeta_offset, fits, least, job.weights)
     return [replace(s, gene=s.gene + chunk.first) for s in found]
 
 
@@ -198,7 +200,7 @@ def _check_one_dispersion(z: np.ndarray) -> None:
 
 def _evidence(job: Job) -> tuple[Model, Evidence]:
     model = Model(job.x, job.z, job.predictor_offset, job.zeta_offset, has_dispersion=True)
-    return model, Evidence(job.counts, job.gene_offset, job.weights)
+    return model, Evidence(job.counts, job.gene_offset, job.weights, (job.x, job.z, job.zeta_offset))
 
 
 def _towards_trend(
@@ -224,7 +226,7 @@ def _towards_trend(
         outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means) & shows[here])
         fits = put(drawn, outlying, take(before, outlying))
         parts.append(fits)
-        separations += _separations(chunk, fits)
+        separations += _separations(chunk, fits, own_means)
     return kernel.join(parts), separations
 
 

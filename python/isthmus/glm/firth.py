@@ -73,5 +73,5 @@ def _penalised(
     spread = np.where(alpha > 1e-12, np.log1p(alpha * mu) / np.maximum(alpha, 1e-12), mu)
     value = float((weight * y) @ (eta - np.log(excess)) - weight @ spread + log_det / 2)
     inverse = np.linalg.inv(information)
-    leverage = np.einsum("nf,fg,ng->n", x, inverse, x) * weight * mu / excess
+    leverage = np.einsum("nf,nf->n", x @ inverse, x) * weight * mu / excess
     return value, inverse @ (x.T @ ((weight * (y - mu) + leverage / 2) / excess))

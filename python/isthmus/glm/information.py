@@ -43,9 +43,7 @@ def invert(information: np.ndarray, infinite: Mapping[int, np.ndarray]) -> np.nd
     for first in range(0, len(genes), _BLOCK):
         scaled[first : first + _BLOCK] = _invert_scaled(scaled[first : first + _BLOCK])
     out[genes] = scaled * scale[:, :, None] * scale[:, None, :]
-    for gene, basis in infinite.items():
-        if np.isfinite(information[gene]).all():
-            out[gene] = _invert_on_complement(information[gene], basis)
+    _invert_on_complements(information, infinite, out)
     return out
 
 
@@ -70,9 +68,20 @@ def _invert_scaled(scaled: np.ndarray) -> np.ndarray:
     return (a + a.transpose(0, 2, 1)) / 2
 
 
-def _invert_on_complement(information: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    complement = np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :]
-    if not complement.shape[1]:
-        return np.zeros_like(information)
-    inner = _invert_scaled((complement.T @ information @ complement)[None])[0]
-    return complement @ inner @ complement.T
+def _invert_on_complements(information: np.ndarray, infinite: Mapping[int, np.ndarray], out: np.ndarray) -> None:
+    """Genes with complements of the same dimension at once, and one decomposition for genes with the same basis."""
+    complements: dict[bytes, np.ndarray] = {}
+    by_size: dict[int, list[int]] = {}
+    of_gene: dict[int, np.ndarray] = {}
+    for gene, basis in infinite.items():
+        if not np.isfinite(information[gene]).all():
+            continue
+        key = basis.tobytes()
+        if key not in complements:
+            complements[key] = np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :]
+        of_gene[gene] = complements[key]
+        by_size.setdefault(of_gene[gene].shape[1], []).append(gene)
+    for genes in by_size.values():
+        complement = np.stack([of_gene[gene] for gene in genes])
+        turned = complement.transpose(0, 2, 1)
+        out[genes] = complement @ _invert_scaled(turned @ information[genes] @ complement) @ turned

@@ -1,10 +1,11 @@
 """The seam between the model and the code that iterates: arrays in, arrays out, compiled or plain NumPy.
 
-``ISTHMUS_KERNEL`` = ``reference``, ``baseline`` or ``avx2`` forces one implementation; otherwise the fastest build
-that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow twin.
+``ISTHMUS_KERNEL`` = ``reference``, ``baseline``, ``avx2`` or ``avx512`` forces one implementation; otherwise the
+fastest build that the processor runs is used. A missing extension is an error, never a silent fall-back to the slow
+twin.
 
-``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells (see
-cpp/include/isthmus/nodes.hpp).
+``ISTHMUS_NODES=0`` keeps the compiled kernels from summing over nodes in place of cells and from starting over bins of
+them (see cpp/include/isthmus/nodes.hpp and bins.hpp).
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
     import scipy.sparse as sp
 
+    from isthmus._core import LaidOut
+
 OK, POISSON_LIMIT, NOT_CONVERGED, ALL_ZERO = 0, 1, 2, 3
 
-_NAMES = ("reference", "baseline", "avx2")
+_NAMES = ("reference", "baseline", "avx2", "avx512")
 _NATIVE_DTYPES = (np.float64, np.float32, np.int32, np.int64)
 
 
@@ -73,7 +76,7 @@ class GeneFits:
 
 
 def kernel_name() -> str:
-    """Which kernel fits will use: "avx2", "baseline" or "reference"."""
+    """Which kernel fits will use: "avx512", "avx2", "baseline" or "reference"."""
     asked = os.environ.get("ISTHMUS_KERNEL", "")
     if asked and asked not in _NAMES:
         msg = f"`ISTHMUS_KERNEL` must be one of {', '.join(_NAMES)} or unset; got '{asked}'."
@@ -104,6 +107,8 @@ def fit_genes(
     start_dispersion: np.ndarray | None = None,
     fix_dispersion: bool = False,
     genes: tuple[int, int] | None = None,
+    laid_out: LaidOut | None = None,
+    chosen: np.ndarray | None = None,
     max_iter: int = 100,
     tol: float = 1e-8,
     n_threads: int = 1,
@@ -129,6 +134,9 @@ def fit_genes(
         Keep `start_dispersion` and fit the mean only.
     genes
         Columns ``[first, last)`` to fit; all by default.
+    laid_out, chosen
+        What `lay_out` made of `counts`, which are not laid out again then, and which of its genes to fit; "in range"
+        above means these.
     max_iter, tol
         Newton steps at most; stop when a step promises less log-likelihood than `tol` (or than rounding can show).
     n_threads
@@ -142,7 +150,7 @@ def fit_genes(
         from isthmus._reference import nb
 
         return nb.fit_genes(
-            counts[:, first:last],
+            counts[:, first:last] if chosen is None else counts[:, chosen],
             x,
             z,
             offset,
@@ -157,10 +165,11 @@ def fit_genes(
         )
     from isthmus import _core
 
+    if laid_out is None:
+        laid_out = lay_out(counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last))
     found = _core.fit_genes(
-        **_csr_arrays(counts),
-        first_gene=first,
-        last_gene=last,
+        laid_out=laid_out,
+        genes=np.arange(last - first) if chosen is None else np.asarray(chosen, dtype=np.int64),
         x=np.asarray(x, dtype=np.float64),
         z=np.asarray(z, dtype=np.float64),
         offset=np.ascontiguousarray(offset, dtype=np.float64),
@@ -178,6 +187,32 @@ def fit_genes(
         progress=progress,
     )
     return _gene_fits(found, x.shape[1])
+
+
+def lay_out(
+    counts: sp.csr_matrix,
+    x: np.ndarray,
+    z: np.ndarray,
+    *,
+    dispersion_offset: np.ndarray | None = None,
+    genes: tuple[int, int] | None = None,
+) -> LaidOut:
+    """Counts gene by gene, cells in the strata of these designs, for several calls of `fit_genes`.
+
+    Any design may then be fitted. It is fast where its categorical columns follow from those of `x` and `z`, as those
+    of a model with more constraints do.
+    """
+    from isthmus import _core
+
+    first, last = genes or (0, counts.shape[1])
+    return _core.LaidOut(
+        **_csr_arrays(counts),
+        first_gene=first,
+        last_gene=last,
+        x=np.asarray(x, dtype=np.float64),
+        z=np.asarray(z, dtype=np.float64),
+        dispersion_offset=dispersion_offset,
+    )
 
 
 def join(parts: list[GeneFits]) -> GeneFits:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LEAST_GENES = 50
 _PLENTY = 200  # residual degrees of freedom at which maximum-likelihood dispersions need no adjustment
+_ROUNDING = 16 * np.finfo(float).eps  # by what two sums of the same log-likelihood may differ
 _AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 
 
@@ -132,7 +133,9 @@ def deviance_differences(
         settings=fit.settings,
         n_threads=n_threads,
     )
-    stat = 2 * np.maximum(quasi.fits.log_likelihood - null.log_likelihood, 0.0)
+    gain = quasi.fits.log_likelihood - null.log_likelihood
+    gain[gain <= _ROUNDING * np.abs(null.log_likelihood)] = 0.0  # a small quasi dispersion would make a statistic of it
+    stat = 2 * gain
     lost = (null.code == kernel.NOT_CONVERGED) | (quasi.fits.code == kernel.NOT_CONVERGED)
     return np.where(lost, np.nan, stat)
 

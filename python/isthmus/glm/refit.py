@@ -150,8 +150,11 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         z, fixed = np.zeros((len(z), 1)), True
     counts, gene_offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
     whole = len(genes) == counts.shape[1]
+    laid_out = None if model.normal else evidence.layout_for(len(genes))
+    if laid_out is not None:
+        own |= {"laid_out": laid_out, "chosen": genes}
     return (normal if model.normal else kernel).fit_genes(
-        counts if whole else counts[:, genes],
+        counts if whole or laid_out is not None else counts[:, genes],
         model.x,
         np.empty((len(z), 0)) if poisson else z,
         model.offset,
@@ -191,4 +194,5 @@ def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
         counts=own,
         gene_offset=None if offset is None else offset[:, genes],
         weights=None if weights is None else weights[:, genes],
+        _asked=[],
     )

@@ -147,7 +147,7 @@ class GlmFit(PortedNames):
 
     @property
     def kernel(self) -> str:
-        """Which kernel ran: "avx2", "baseline" or "reference"."""
+        """Which kernel ran: "avx512", "avx2", "baseline" or "reference"."""
         return str(self.settings["kernel"])
 
     @property

@@ -68,6 +68,12 @@ def loads(separation: Separation, contrasts: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(contrasts @ separation.basis).max(axis=1, initial=0) > 1e-7 * size)
 
 
+def may_be_extreme(fits: GeneFits, gene_means: np.ndarray) -> np.ndarray:
+    """Genes whose smallest dispersion has all but vanished beside their mean count, or beside a bound from below of it:
+    none that is extreme is missed."""
+    return np.asarray((fits.code != POISSON_LIMIT) & (fits.min_alpha * np.minimum(gene_means, 1.0) < _SUSPECT_EXCESS))
+
+
 def find_separation(
     counts: sp.csr_matrix,
     x: np.ndarray,
@@ -91,7 +97,7 @@ def find_separation(
     fits
         The kernel's result.
     gene_means
-        ``(n_genes,)`` mean count of each gene.
+        ``(n_genes,)`` mean count of each gene, or a bound from below.
     weights
         ``(n_cells, n_genes)``: cells of weight 0 hold nothing, and parameters of such cells only have no estimate.
     """
@@ -99,8 +105,7 @@ def find_separation(
         return _by_pattern(counts, x, z, offset, zeta_offset, fits, gene_means, weights)
     fitted = (fits.code != ALL_ZERO) & (fits.code != POISSON_LIMIT)
     suspect_mean = (fits.code != ALL_ZERO) & (fits.min_mu < _SUSPECT_MEAN)
-    extreme = fits.min_alpha * np.minimum(gene_means, 1.0) < _SUSPECT_EXCESS
-    extreme |= fits.max_alpha > _SUSPECT_DISPERSION
+    extreme = may_be_extreme(fits, gene_means) | (fits.max_alpha > _SUSPECT_DISPERSION)
     suspect_dispersion = fitted & (extreme | suspect_mean) if z.shape[1] else np.zeros_like(fitted)
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
@@ -159,6 +164,7 @@ class _Rows:
         first, self.row_of_cell = _distinct(design)
         self._own = design[first]
         self.rows = self._own / self.scale
+        self._null_spaces: dict[bytes, np.ndarray] = {}
         self._offset = np.full(len(first), -np.inf)
         np.maximum.at(self._offset, self.row_of_cell, offset)
 
@@ -171,6 +177,20 @@ class _Rows:
         out = np.zeros(len(self.rows), dtype=bool)
         out[self.row_of_cell[cells]] = True
         return out
+
+    def null_space(self, chosen: np.ndarray) -> np.ndarray:
+        """`_null_space` of some rows (bool over rows); many genes ask for the same."""
+        key = chosen.tobytes()
+        if key not in self._null_spaces:
+            self._null_spaces[key] = _null_space(self.rows[chosen])
+        return self._null_spaces[key]
+
+    def unscaled_null_space(self, chosen: np.ndarray) -> np.ndarray:
+        """Orthonormal basis of the same in the parameters' own units."""
+        key = b"own" + chosen.tobytes()
+        if key not in self._null_spaces:
+            self._null_spaces[key] = self.unscaled(self.null_space(chosen))
+        return self._null_spaces[key]
 
     def unscaled(self, directions: np.ndarray) -> np.ndarray:
         """Orthonormal basis, in the parameters' own units, of directions found for scaled columns."""
@@ -198,14 +218,14 @@ def _mean_separation(
     `live` are the rows with a count or with a mean that has not all but vanished; only the others can be dead. Whether
     they are is decided by the design alone.
     """
-    directions = _null_space(design.rows[live])
+    directions = design.null_space(live)
     dead = np.zeros(len(live), dtype=bool)
     if not directions.shape[1]:
         return dead
     heading = directions.T @ (coef * design.scale)  # where the iteration went
     dead[~live], inside = cone.falling_rows(design.rows[~live] @ directions, heading)
     if dead.any():
-        basis = design.unscaled(_null_space(design.rows[~dead]))
+        basis = design.unscaled_null_space(~dead)
         rows = (design.rows[dead] * design.scale) @ basis
         inside = basis.T @ (directions @ inside / design.scale)
         found.append(Separation(gene, "mean", basis, cone.faces(rows, inside)))
@@ -228,7 +248,7 @@ def _dispersion_separation(
     live = ~(dead | lowest | highest)
     if np.ptp(log_alpha) > _RUNAWAY:  # cells without a count that happen to lie on the slope do not hold it
         live &= np.isin(np.arange(len(live)), positive)
-    directions = _null_space(design.rows[design.of(live)])
+    directions = design.null_space(design.of(live))
     if live.all() or not directions.shape[1]:
         return
     basis = design.unscaled(directions)

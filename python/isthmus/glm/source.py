@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, open_counts, read_counts, read_values
-from isthmus.data.stored import pieces
+from isthmus.data.stored import StoredMatrix, pieces
 from isthmus.data.wording import some
 from isthmus.errors import InputError
+from isthmus.glm import kernel
 from isthmus.glm.offset import ordered_values
 from isthmus.glm.weights import for_all_genes, ordered_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isthmus._core import LaidOut
     from isthmus.glm.result import GlmFit
 
 _SAME = 1e-6  # relative; float32 counts and another order of summation stay far below it
@@ -49,6 +52,27 @@ class Evidence:
     counts: Counts
     gene_offset: np.ndarray | None
     weights: np.ndarray | None = None  # (n_cells, n_genes), those of cells too
+    designs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # of the fit: x, z and the fixed part of log alpha
+    _asked: list[int] = field(default_factory=list)  # sizes of the large refits so far
+
+    def layout_for(self, n_genes: int) -> LaidOut | None:
+        """The counts laid out for refits of so many genes, the same from the second of them on.
+
+        None where it is not known that others will follow (a model of its own has fewer strata than that of the fit),
+        where to copy the genes takes less time, for counts that stay stored, and for the plain NumPy kernel.
+        """
+        if self.designs is None or isinstance(self.counts.matrix, StoredMatrix) or kernel.kernel_name() == "reference":
+            return None
+        many = 2 * n_genes >= self.counts.n_genes
+        again = many and bool(self._asked)
+        self._asked.extend([n_genes] * many)
+        return self._laid_out if again else None
+
+    @cached_property
+    def _laid_out(self) -> LaidOut:
+        assert self.designs is not None
+        x, z, zeta = self.designs
+        return kernel.lay_out(self.counts.matrix, x, z, dispersion_offset=zeta if zeta.any() else None)
 
 
 def find_evidence(
@@ -64,7 +88,9 @@ def find_evidence(
         counts = _remembered(fit, keep_stored=keep_stored)
     if counts is None:
         return None
-    return Evidence(counts, _same_offset(fit, offset), _same_weights(fit, weights))
+    mean, dispersion = fit.mean_model, fit.dispersion_model
+    designs = mean.free_design, dispersion.free_design, dispersion.particular_predictor
+    return Evidence(counts, _same_offset(fit, offset), _same_weights(fit, weights), designs)
 
 
 def need_evidence(fit: GlmFit, evidence: Evidence | None, what: str) -> Evidence:
