@@ -161,3 +161,20 @@ def test_a_class_of_a_newer_bioconductor_is_a_sentence(ro):
     })""")
     with pytest.raises(InputError, match=r"got a SVT_SparseMatrix in assays\$counts, a class that it does not know"):
         isthmus.as_anndata(sce)
+
+
+@pytest.mark.parametrize("odd", [["", "NA", "é", "日本", "a b"], ["line\nbreak"], ["\n\x1f\x1e\x1d"]])
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_many_names_cross_as_they_are(ro, odd, at):
+    many = [f"cell{i}" for i in range(1200)]
+    names = [*odd, *many] if at == "start" else [*many, *odd]
+    vector = embedded_r._r().of_python(names)
+    assert list(vector) == names
+    assert embedded_r._r().strings_of(vector) == names
+    written = ro.r("function(x) vapply(x, function(s) paste(utf8ToInt(enc2utf8(s)), collapse = ' '), '')")(vector)
+    assert list(written) == [" ".join(str(ord(c)) for c in name) for name in names]
+
+
+def test_many_names_of_any_encoding_come_as_they_are(ro):
+    vector = ro.r("c(rep('plain', 1000), NA, iconv('\\u00fc', 'UTF-8', 'latin1'), '\\u00fc', '')")
+    assert embedded_r._r().strings_of(vector) == [*["plain"] * 1000, "NA", "ü", "ü", ""]
