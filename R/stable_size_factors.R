@@ -30,9 +30,7 @@
 #' @examples
 #' if (isthmus_available()) {
 #'   sce <- simulate_interactions(300, 40, seed = 1)
-#'   sizes <- stable_size_factors(sce, labels = "cell_type")
-#'   counts <- SummarizedExperiment::assay(sce, "counts")
-#'   SummarizedExperiment::assay(sce, "logcounts") <- log1p(t(t(counts) / sizes))
+#'   SingleCellExperiment::sizeFactors(sce) <- stable_size_factors(sce, labels = "cell_type")
 #' }
 stable_size_factors <- function(data, labels, assay = "counts", cell_data = NULL) {
   call <- rlang::current_env()

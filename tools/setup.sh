@@ -16,7 +16,7 @@ apt_demo="g++ cmake ninja-build python3-dev python3-venv fonts-dejavu-core
   r-base-core r-bioc-singlecellexperiment r-cran-ggplot2 r-cran-reticulate r-cran-rlang"
 # r-base-dev: rpy2's extension is linked with R's own libraries, and without their headers pip builds it without the extension.
 apt_test="clang-format doctest-dev pandoc qpdf r-base-dev
-  r-bioc-bioccheck r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-bioc-scuttle r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
+  r-bioc-bioccheck r-bioc-biocparallel r-bioc-delayedarray r-bioc-hdf5array r-bioc-scuttle r-cran-jsonlite r-cran-knitr r-cran-lintr r-cran-mass r-cran-mgcv r-cran-rmarkdown r-cran-roxygen2 r-cran-testthat r-cran-yaml"
 apt_bench="r-bioc-deseq2 r-bioc-dropletutils r-bioc-edger r-bioc-glmgampoi"
 extras_demo=plot
 extras_deep=plot,deep

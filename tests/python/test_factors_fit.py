@@ -177,7 +177,7 @@ def test_an_interrupt_while_workers_start_leaves_none_behind(tmp_path):
     """The first task never ends and the interrupt comes with the second: whoever waits for the first waits for ever."""
     script = tmp_path / "interrupted.py"
     script.write_text(
-        "import multiprocessing\n"
+        "import multiprocessing, os\n"
         "import numpy as np, pandas as pd\n"
         "from isthmus import fit_factors\n"
         "from isthmus.factors import batches\n"
@@ -186,17 +186,24 @@ def test_an_interrupt_while_workers_start_leaves_none_behind(tmp_path):
         "    def submit(self, *task):\n"
         "        self.n += 1\n"
         "        if self.n == 2: raise KeyboardInterrupt\n"
-        "        return super().submit(*task)\n"
+        "        out = super().submit(*task)\n"
+        "        pids.extend(worker.pid for worker in multiprocessing.active_children())\n"
+        "        return out\n"
+        "def there(pid):\n"
+        "    try: os.kill(pid, 0)\n"
+        "    except ProcessLookupError: return False\n"
+        "    return True\n"
+        "pids = []\n"
         "if __name__ == '__main__':\n"
         "    batches.ProcessPoolExecutor = Interrupted\n"
         "    panel = pd.DataFrame(np.sin(np.arange(12_000) ** 1.5).reshape(-1, 20))\n"
         "    labels = ['a'] * 300 + ['b'] * 300\n"
         "    endless = dict(accelerate=False, tol=1e-300, max_iter=10**9)\n"
         "    try: fit_factors(panel, factors=2, batch=labels, n_workers=2, **endless)\n"
-        "    except KeyboardInterrupt: print('interrupted', len(multiprocessing.active_children()))\n"
+        "    except KeyboardInterrupt: print('interrupted', len(pids), sum(map(there, pids)))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.strip() == "interrupted 0"
+    assert done.stdout.strip() == "interrupted 1 0"
 
 
 def test_labels_of_any_type_and_character(batches):
