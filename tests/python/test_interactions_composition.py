@@ -68,7 +68,7 @@ def left_out(counts, labels):
 def test_genes_left_out_are_named():
     counts, kinds, _, _ = tissue(1)
     said = left_out(counts, kinds)
-    assert "8 genes of 80 vary within cell types and are left out of the size factors: 'g0', 'g1', 'g2'" in said
+    assert "8 genes of 80 left out of the size factors, for varying within cell types: 'g0', 'g1', 'g2'" in said
 
 
 def test_markers_of_a_type_stay():

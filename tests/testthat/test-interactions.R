@@ -351,7 +351,7 @@ test_that("torch uses its own linear algebra inside R", {
 test_that("size factors leave out the genes that vary within types", {
   skip_if_no_engine()
   tissue <- simulate_interactions(800, 60, seed = 1)
-  expect_message(sizes <- stable_size_factors(tissue, labels = "cell_type"), "vary within cell types and are left out")
+  expect_message(sizes <- stable_size_factors(tissue, labels = "cell_type"), "left out of the size factors")
   expect_identical(names(sizes), colnames(tissue))
   expect_null(dim(sizes))
   expect_equal(mean(sizes), 1)
