@@ -87,8 +87,8 @@ def stable_size_factors(
         raise InputError(msg)
     if not kept.all():
         tell(
-            f"`data`: {plural(int((~kept).sum()), 'gene')} of {counts.n_genes} left out of the size factors, for varying "
-            f"within cell types: {some(counts.gene_names[~kept])}."
+            f"`data`: {plural(int((~kept).sum()), 'gene')} of {counts.n_genes} left out of the size factors, for "
+            f"varying within cell types: {some(counts.gene_names[~kept])}."
         )
     return pd.Series(sizes / sizes.mean(), index=pd.Index(counts.cell_names), name="size_factor")
 
