@@ -92,6 +92,10 @@ def test_sparse_layers_and_order_do_not_matter():
     assert np.isfinite(stable_size_factors(counts, labels=rare)).all()
 
 
+def test_cells_that_are_all_alike_are_of_one_size():
+    assert (stable_size_factors(np.full((50, 20), 3), labels=["a"] * 50) == 1).all()
+
+
 def test_what_cannot_be_done_is_refused():
     counts, kinds, _, _ = tissue(3, n=100)
     with pytest.raises(InputError, match="`labels` must be a column of the cells' data or have one value per cell"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from isthmus.data.columns import labels_per_cell
 from isthmus.data.counts import Counts, read_counts
@@ -138,7 +138,10 @@ def _sides(matrix: sparse.csr_matrix, codes: np.ndarray, n_types: int) -> list[n
         dtype=np.float64,
     )
     start = np.random.default_rng(0).standard_normal(min(n_cells, n_genes))
-    directions = svds(residuals, k=n_directions, v0=start, return_singular_vectors="vh")[2]
+    try:
+        directions = svds(residuals, k=n_directions, v0=start, return_singular_vectors="vh")[2]
+    except ArpackError:  # nothing varies within types, or no direction stands out
+        return []
     return [side for direction in directions[::-1] for side in (direction > 0, direction < 0)]
 
 
