@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "isthmus/count_layout.hpp"
 #include "isthmus/parallel.hpp"
 
 namespace py = pybind11;
@@ -169,7 +170,7 @@ struct LaidOut {
     isthmus::Strata strata;
     isthmus::CountLayout counts;
     std::int64_t n_cells() const { return static_cast<std::int64_t>(strata.of_cell.size()); }
-    int n_genes() const { return static_cast<int>(counts.gene_start.size()) - 1; }
+    int n_genes() const { return static_cast<int>(counts.n_genes()); }
 };
 
 std::unique_ptr<LaidOut> lay_out_genes(const py::array& indptr, const py::array& indices, const py::array& data,
@@ -189,7 +190,7 @@ std::unique_ptr<LaidOut> lay_out_genes(const py::array& indptr, const py::array&
 
 // Where the counts of chosen genes begin and end.
 struct Chosen {
-    std::vector<std::int64_t> start, stop;
+    std::vector<std::int64_t> start, stop, block_stop;
 
     Chosen(const LaidOut& laid_out, const py::array_t<std::int64_t, py::array::c_style>& genes) {
         for (py::ssize_t i = 0; i < genes.size(); ++i) {
@@ -197,12 +198,15 @@ struct Chosen {
             require(0 <= gene && gene < laid_out.n_genes(), "`genes` must be genes of `laid_out`.");
             start.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene)]);
             stop.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene) + 1]);
+            const auto blocks = laid_out.counts.block_stop.begin() + gene * laid_out.counts.n_blocks;
+            block_stop.insert(block_stop.end(), blocks, blocks + laid_out.counts.n_blocks);
         }
     }
     void choose(isthmus::Problem& p) const {
         p.n_genes = static_cast<int>(start.size());
         p.gene_start = start.data();
         p.gene_stop = stop.data();
+        p.block_stop = block_stop.data();
     }
 };
 

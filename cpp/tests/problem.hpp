@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "isthmus/count_layout.hpp"
 #include "isthmus/parallel.hpp"
 
 struct SmallProblem {

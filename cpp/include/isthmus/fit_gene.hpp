@@ -155,11 +155,11 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
     const int f = p.mean.n_columns, q = p.dispersion.n_columns;
     Gene g;
     prepare(p, gene, g, arena);
+    if (p.nodes.n) prepare_nodes(p, g, arena);
     if (!(g.total > 0)) {  // counts in cells of weight 0 only
         report_all_zero(p, gene, out);
         return;
     }
-    if (p.nodes.n) prepare_nodes(p, g, arena);
     Workspace w = make_workspace(p, arena);
     GeneFit fit{make_search(f, f + q, arena), q == 0, gene_ok};
     Search bins = make_search(f, f + q, arena);

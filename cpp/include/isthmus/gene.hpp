@@ -34,8 +34,9 @@ struct Gene {
     int n_nonzero;
     double* y;
     int* position;
-    int* stratum_nonzero;   // (n_strata + 1) ranges of the two arrays above
-    double* stratum_total;  // (n_strata) sum of y
+    const PackedCount* packed;  // both as they are stored, or null
+    int* stratum_nonzero;       // (n_strata + 1) ranges of the two arrays above
+    double* stratum_total;      // (n_strata) sum of y
     double* stratum_exposure;
     const double* offset;    // (n_padded)
     const double* exposure;  // (n_padded)
@@ -79,15 +80,25 @@ static inline int first_from(const Gene& g, int low, int position) {
     return low;
 }
 
+// Counts of one block of places.
+static inline void unpack(const PackedCount* packed, int n, int origin, double* y, int* position) {
+    for (int k = 0; k < n; ++k) {
+        position[k] = origin + static_cast<int>(packed[k] & 0xffff);
+        y[k] = static_cast<double>(static_cast<int>(packed[k] >> 16));
+    }
+}
+
 static inline void read_counts(const Problem& p, int gene, Gene& g) {
     const std::int64_t first = p.gene_start[gene];
     g.n_nonzero = static_cast<int>(p.gene_stop[gene] - first);
-    for (int k = 0; p.entry && k < g.n_nonzero; ++k) {
-        g.y[k] = static_cast<double>(p.entry[first + k].count);
-        g.position[k] = p.entry[first + k].position;
+    g.packed = p.packed ? p.packed + first : nullptr;
+    for (int b = 0, k = 0; b < p.n_blocks; ++b) {
+        const int end = static_cast<int>(p.block_stop[static_cast<std::int64_t>(gene) * p.n_blocks + b] - first);
+        unpack(g.packed + k, end - k, b * block_places, g.y + k, g.position + k);
+        k = end;
     }
-    for (int k = 0; !p.entry && k < g.n_nonzero; ++k) {
-        g.y[k] = p.count64[first + k];
+    for (int k = 0; !p.packed && k < g.n_nonzero; ++k) {
+        g.y[k] = p.count[first + k];
         g.position[k] = p.position[first + k];
     }
     g.stratum_nonzero[0] = 0;
@@ -196,31 +207,44 @@ struct Histogram {
     }
 };
 
+// Counts [first, last), where it is known that all are whole and below `longest_tail`.
+static inline void count_packed(const Gene& g, int first, int last, Histogram& out) {
+    for (int k = first; k < last; ++k)
+        ++out.count[Histogram::turns * static_cast<int>(g.packed[k] >> 16) + (k & (Histogram::turns - 1))];
+}
+
+static inline void count_any(const Gene& g, int first, int last, Histogram& out) {
+    for (int k = first; k < last; ++k) {
+        const double y = g.y[k];
+        const bool above = y > longest_tail;
+        const int whole = above ? 0 : static_cast<int>(y);
+        const bool counted = whole == y;
+        out.count[Histogram::turns * whole + (k & (Histogram::turns - 1))] += counted;
+        out.n_above += above;
+        out.n_fractional += !counted && !above;
+    }
+}
+
 static inline void read_histogram(const Problem& p, const Gene& g, int level, Histogram& out) {
     Pack most{};  // y is padded with zeros
     for (int k = 0; k < g.n_nonzero; k += pack_lanes) most = larger(load(g.y + k), most);
     const double largest_count = largest(most);
-    const int places = largest_count < longest_tail ? static_cast<int>(largest_count) + 1 : longest_tail;
+    const bool small = largest_count < longest_tail;
+    const int places = small ? static_cast<int>(largest_count) + 1 : longest_tail;
     for (int j = 0; j < Histogram::turns * (places + 1); ++j) out.count[j] = 0;
-    int n_above = 0, n_fractional = 0;
+    out.n_above = out.n_fractional = 0;
     for (int s = 0; s < p.n_strata; ++s) {
         if (p.level_of_stratum[s] != level) continue;
-        for (int k = g.stratum_nonzero[s]; k < g.stratum_nonzero[s + 1]; ++k) {
-            const double y = g.y[k];
-            const bool above = y > longest_tail;
-            const int whole = above ? 0 : static_cast<int>(y);
-            const bool counted = whole == y;
-            out.count[Histogram::turns * whole + (k & (Histogram::turns - 1))] += counted;
-            n_above += above;
-            n_fractional += !counted && !above;
-        }
+        const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
+        if (small && g.packed)
+            count_packed(g, first, last, out);
+        else
+            count_any(g, first, last, out);
     }
     int longest = places;
     while (longest > 0 && out.of(longest) == 0) --longest;
-    out.longest = n_above ? longest_tail : longest;
+    out.longest = out.n_above ? longest_tail : longest;
     for (int j = Histogram::turns * (places + 1); j < Histogram::turns * (out.longest + 1); ++j) out.count[j] = 0;
-    out.n_above = n_above;
-    out.n_fractional = n_fractional;
 }
 
 // How many terms to sum before Stirling's series takes over: a term costs about 2.5 ns, a series about 12 ns per count
@@ -361,7 +385,7 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     read_counts(p, gene, g);
     read_offset(p, gene, g, offset, exposure);
     read_weights(p, gene, g, weight);
-    read_totals(p, g);
+    if (!p.nodes.n) read_totals(p, g);  // `prepare_nodes` makes them from fewer numbers
     if (needs_counted(p, g)) {
         read_counted(p, g, arena);
         if (p.bins.n_padded) read_bins(p, g, arena);

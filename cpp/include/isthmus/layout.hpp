@@ -1,11 +1,8 @@
-// How cells and counts are laid out for the kernel: cells sorted by stratum and padded, counts gene by gene.
+// How cells are laid out for the kernel: sorted by stratum and padded.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
-#include <stdexcept>
 #include <unordered_map>
 #include <vector>
 
@@ -231,143 +228,6 @@ inline CellLayout lay_out_cells(const Strata& strata, const MatrixView& x, const
 inline CellLayout lay_out_cells(const MatrixView& x, const MatrixView& z, const double* offset,
                                 const double* dispersion_offset) {
     return lay_out_cells(find_strata(x, z, dispersion_offset), x, z, offset, dispersion_offset);
-}
-
-// Counts of genes [first, last), gene by gene, positions ascending: a counting sort of the rows in stratum order.
-// Counts that fit a float exactly are kept as floats, which makes the copy smaller than the matrix it came from.
-struct CountLayout {
-    Aligned<std::int64_t> gene_start;
-    Aligned<CountEntry> entry;
-    Aligned<std::int32_t> position;
-    Aligned<double> count64;
-    int most_nonzero = 0;
-};
-
-// How many entries are stored for each gene, zeros among them.
-template <class Index>
-void count_entries(const Index* indices, std::int64_t nnz, Index first, std::size_t n_genes, std::int64_t* size) {
-    for (std::int64_t k = 0; k < nnz; ++k) {
-        const std::size_t gene = static_cast<std::size_t>(indices[k] - first);  // wraps round below `first`
-        if (gene < n_genes) ++size[gene];
-    }
-}
-
-// Visit the counts of genes [first, first + n_genes) in stratum order, each with where it goes.
-template <class Index, class Value, class Put>
-void scatter_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
-                    std::size_t n_genes, std::int64_t* next, Put&& put) {
-    for (int place = 0; place < cells.n_padded; ++place) {
-        const int cell = cells.cell[static_cast<std::size_t>(place)];
-        if (cell < 0) continue;
-        const std::int64_t end = static_cast<std::int64_t>(indptr[cell + 1]);
-        for (std::int64_t k = static_cast<std::int64_t>(indptr[cell]); k < end; ++k) {
-            const std::size_t gene = static_cast<std::size_t>(indices[k] - first);
-            if (gene < n_genes && data[k] != Value(0)) put(next[gene]++, place, data[k]);
-        }
-    }
-}
-
-// Close the gaps that stored zeros left behind the counts of each gene, which end at `next`.
-template <class Move>
-void close_gaps(const std::int64_t* next, CountLayout& out, Move&& move) {
-    std::int64_t to = 0;
-    const std::size_t n_genes = out.gene_start.size() - 1;
-    for (std::size_t g = 0; g < n_genes; ++g) {
-        const std::int64_t from = out.gene_start[g], size = next[g] - from;
-        if (to < from)
-            for (std::int64_t k = 0; k < size; ++k) move(from + k, to + k);
-        out.gene_start[g] = to;
-        out.most_nonzero = std::max(out.most_nonzero, static_cast<int>(size));
-        to += size;
-    }
-    out.gene_start[n_genes] = to;
-}
-
-// False if some count does not fit a float.
-template <class Index, class Value>
-bool lay_out_narrow(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
-                    std::vector<std::int64_t> next, CountLayout& out) {
-    const std::size_t n_genes = out.gene_start.size() - 1;
-    out.entry = Aligned<CountEntry>(static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1)));
-    CountEntry* entry = out.entry.data();
-    bool narrow = true;
-    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
-                   [entry, &narrow](std::int64_t to, int place, Value y) {
-                       const float count = static_cast<float>(y);
-                       narrow &= static_cast<double>(count) == static_cast<double>(y);
-                       entry[to] = {place, count};
-                   });
-    if (narrow) close_gaps(next.data(), out, [entry](std::int64_t from, std::int64_t to) { entry[to] = entry[from]; });
-    return narrow;
-}
-
-template <class Index, class Value>
-void lay_out_wide(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells, Index first,
-                  std::vector<std::int64_t> next, CountLayout& out) {
-    const std::size_t n_genes = out.gene_start.size() - 1;
-    const std::size_t n = static_cast<std::size_t>(std::max<std::int64_t>(out.gene_start[n_genes], 1));
-    out.entry = Aligned<CountEntry>();
-    out.position = Aligned<std::int32_t>(n);
-    out.count64 = Aligned<double>(n);
-    std::int32_t* position = out.position.data();
-    double* count = out.count64.data();
-    scatter_counts(indptr, indices, data, cells, first, n_genes, next.data(),
-                   [position, count](std::int64_t to, int place, Value y) {
-                       position[to] = place;
-                       count[to] = static_cast<double>(y);
-                   });
-    close_gaps(next.data(), out, [position, count](std::int64_t from, std::int64_t to) {
-        position[to] = position[from];
-        count[to] = count[from];
-    });
-}
-
-template <class Index, class Value>
-CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
-                           int first, int last) {
-    const std::size_t n_genes = static_cast<std::size_t>(last - first);
-    const Index from = static_cast<Index>(first);
-    CountLayout out;
-    out.gene_start = Aligned<std::int64_t>(n_genes + 1);
-    std::vector<std::int64_t> next(n_genes + 1, 0);
-    count_entries(indices, static_cast<std::int64_t>(indptr[cells.position.size()]), from, n_genes, next.data());
-    std::int64_t total = 0;
-    for (std::size_t g = 0; g < n_genes; ++g) {
-        const std::int64_t size = next[g];
-        out.gene_start[g] = next[g] = total;
-        total += size;
-    }
-    out.gene_start[n_genes] = total;
-    if (!lay_out_narrow(indptr, indices, data, cells, from, next, out))
-        lay_out_wide(indptr, indices, data, cells, from, next, out);
-    return out;
-}
-
-inline Problem make_problem(const CellLayout& cells, const CountLayout& counts, std::int64_t n_cells) {
-    Problem p{};
-    p.n_cells = static_cast<int>(n_cells);
-    p.n_padded = cells.n_padded;
-    p.n_strata = cells.n_strata();
-    p.stratum_start = cells.stratum_start.data();
-    p.mean = cells.mean.view();
-    p.dispersion = cells.dispersion.view();
-    p.offset = cells.offset.data();
-    p.exposure = cells.exposure.data();
-    p.stratum_exposure = cells.stratum_exposure.data();
-    p.stratum_square = cells.stratum_square.data();
-    p.stratum_least = cells.stratum_least.data();
-    p.stratum_cells = cells.stratum_cells.data();
-    p.n_levels = cells.n_levels;
-    p.level_of_stratum = cells.level_of_stratum.data();
-    p.stratum_of_level = cells.stratum_of_level.data();
-    p.gene_start = counts.gene_start.data();
-    p.gene_stop = counts.gene_start.data() + 1;
-    p.entry = counts.entry.data();
-    p.position = counts.position.data();
-    p.count64 = counts.count64.data();
-    p.n_genes = static_cast<int>(counts.gene_start.size()) - 1;
-    p.cell_of_position = cells.cell.data();
-    return p;
 }
 
 }  // namespace isthmus

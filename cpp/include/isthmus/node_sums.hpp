@@ -16,39 +16,68 @@ struct NodeSums {
     double weight_mu;  // sum mu v
 };
 
-constexpr int side_by_side = 2;  // packs of counts whose recurrences run together: one hides the latency of the other
+// Sums of y T_m over counts, m = 0 .. n - 1, and of y (y - 1), one for each lane. The number of nodes is known when
+// this is compiled: the sums stay in registers.
+template <int n>
+struct PolynomialSums {
+    Pack of[n] = {}, pairs{};
 
-// Sums of y T_m over some counts of a stratum, m = 0 .. n - 1, one for each lane: they are added up later.
-static inline void add_polynomials(const double* place, const double* y, int n, double* sums) {
-    const Pack xa = load(place), xb = load(place + pack_lanes), ya = load(y), yb = load(y + pack_lanes);
-    const Pack twice_a = xa + xa, twice_b = xb + xb;
-    // The recurrence is linear: it may run on y T_m itself.
-    Pack a = ya, b = yb, before_a = ya * xa, before_b = yb * xb;  // T_{-1} = T_1 = x
-    for (int m = 0; m < n; ++m) {
-        store(sums + m * pack_lanes, load(sums + m * pack_lanes) + (a + b));
-        const Pack next_a = twice_a * a - before_a, next_b = twice_b * b - before_b;
-        before_a = a;
-        before_b = b;
-        a = next_a;
-        b = next_b;
+    // The recurrence is linear: it may run on y T_m itself. That of one pack hides the latency of the other.
+    ISTHMUS_INLINE_MEMBER void add(const double* place, const double* y) {
+        const Pack xa = load(place), xb = load(place + pack_lanes), ya = load(y), yb = load(y + pack_lanes);
+        const Pack twice_a = xa + xa, twice_b = xb + xb;
+        Pack a = ya, b = yb, before_a = ya * xa, before_b = yb * xb;  // T_{-1} = T_1 = x
+        pairs += ya * (ya - all(1)) + yb * (yb - all(1));
+#pragma GCC unroll 40
+        for (int m = 0; m < n; ++m) {
+            of[m] += a + b;
+            const Pack next_a = twice_a * a - before_a, next_b = twice_b * b - before_b;
+            before_a = a;
+            before_b = b;
+            a = next_a;
+            b = next_b;
+        }
+    }
+};
+
+// A stratum's sums of y T_m into `sums`, from its counts [first, last). Returns the sum of y (y - 1).
+template <int n>
+static inline double add_polynomials(const Problem& p, const Gene& g, int first, int last, double* sums) {
+    constexpr int step = 2 * pack_lanes;
+    alignas(64) double place[step], y[step];
+    PolynomialSums<n> total;
+    int k = first;
+    for (; k + step <= last; k += step) {
+        for (int i = 0; i < step; ++i) place[i] = p.nodes.place[g.position[k + i]];
+        total.add(place, g.y + k);
+    }
+    for (int i = 0; k < last && i < step; ++i) {
+        const bool inside = k + i < last;
+        place[i] = inside ? p.nodes.place[g.position[k + i]] : 0.0;
+        y[i] = inside ? g.y[k + i] : 0.0;
+    }
+    if (k < last) total.add(place, y);
+    for (int m = 0; m < n; ++m) sums[m] = sum(total.of[m]);
+    return sum(total.pairs);
+}
+
+static inline double add_polynomials(const Problem& p, const Gene& g, int first, int last, double* sums) {
+    static_assert(fewest_nodes == 16 && node_steps == 8 && most_nodes == 40);
+    switch (p.nodes.n) {
+        case 16:
+            return add_polynomials<16>(p, g, first, last, sums);
+        case 24:
+            return add_polynomials<24>(p, g, first, last, sums);
+        case 32:
+            return add_polynomials<32>(p, g, first, last, sums);
+        default:
+            return add_polynomials<40>(p, g, first, last, sums);
     }
 }
 
-// The gene's totals at the nodes of a stratum, from its counts [first, last).
-static inline void add_to_nodes(const Problem& p, const Gene& g, int first, int last, double* sums, double* total) {
-    constexpr int step = side_by_side * pack_lanes;
+// The gene's totals at the nodes of a stratum from its sums of y T_m.
+static inline void place_totals(const Problem& p, const double* sums, double* total) {
     const int n = p.nodes.n;
-    alignas(64) double place[step], y[step];
-    for (int m = 0; m < n * pack_lanes; ++m) sums[m] = 0;
-    for (int k = first; k < last; k += step) {
-        for (int i = 0; i < step; ++i) {
-            const bool inside = k + i < last;
-            place[i] = inside ? p.nodes.place[g.position[k + i]] : 0.0;
-            y[i] = inside ? g.y[k + i] : 0.0;
-        }
-        add_polynomials(place, y, n, sums);
-    }
-    for (int m = 0; m < n; ++m) sums[m] = sum(load(sums + m * pack_lanes));
     for (int k = 0; k < n; k += pack_lanes) {
         Pack out{};
         for (int m = 0; m < n; ++m) out += sums[m] * load(p.nodes.polynomial + m * n + k);
@@ -56,16 +85,33 @@ static inline void add_to_nodes(const Problem& p, const Gene& g, int first, int 
     }
 }
 
-static inline void read_node_totals(const Problem& p, Gene& g, double* sums) {
+// All that the likelihood needs of the counts, but for their tails. Sums of y u and of y e^u over cells are those over
+// the nodes: the first exactly, the second because polynomials of so many terms are e^u to all digits that count.
+static inline void read_node_totals(const Problem& p, Gene& g) {
+    const StratifiedDesign& d = p.mean;
+    const int n = p.nodes.n;
+    alignas(64) double sums[most_nodes];
+    for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
+    g.offset_total = g.total = 0;
     for (int s = 0; s < p.n_strata; ++s) {
-        const int first = g.stratum_nonzero[s], last = g.stratum_nonzero[s + 1];
-        add_to_nodes(p, g, first, last, sums, g.node_total + s * p.nodes.n);
-        g.stratum_pairs[s] = sum_terms(first, last, [&](int k) { return g.y[k] * (g.y[k] - 1); });
-        g.stratum_exposed[s] = sum_terms(first, last, [&](int k) { return g.y[k] * g.exposure[g.position[k]]; });
+        double* total = g.node_total + s * n;
+        g.stratum_pairs[s] = add_polynomials(p, g, g.stratum_nonzero[s], g.stratum_nonzero[s + 1], sums);
+        place_totals(p, sums, total);
+        Pack offset{}, exposed{};
+        for (int k = 0; k < n; k += pack_lanes) {
+            offset += load(total + k) * load(p.nodes.offset + s * n + k);
+            exposed += load(total + k) * load(p.nodes.exposure + s * n + k);
+        }
+        g.stratum_exposed[s] = sum(exposed);
+        g.offset_total += sum(offset);
+        g.stratum_total[s] = sums[0];
+        g.total += sums[0];
+        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
+            g.design_total[d.entry_column[e]] += sums[0] * d.entry_value[e];
     }
 }
 
-// sum (y - mu)^2 - y over a stratum's cells, less sum mu^2, at means rate * exposure. Exact: no node is used.
+// sum (y - mu)^2 - y over a stratum's cells, less sum mu^2, at means rate * exposure.
 static inline double node_excess(const Gene& g, int stratum, double rate) {
     return g.stratum_pairs[stratum] - 2 * rate * g.stratum_exposed[stratum];
 }
@@ -105,7 +151,7 @@ static inline void prepare_nodes(const Problem& p, Gene& g, Arena& arena) {
     g.node_total = arena.take<double>(static_cast<std::int64_t>(p.n_strata) * p.nodes.n);
     g.stratum_pairs = arena.take<double>(p.n_strata);
     g.stratum_exposed = arena.take<double>(p.n_strata);
-    read_node_totals(p, g, arena.take<double>(p.nodes.n * pack_lanes));
+    read_node_totals(p, g);
 }
 
 }  // namespace isthmus::ISTHMUS_ISA

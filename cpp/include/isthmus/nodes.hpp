@@ -25,7 +25,6 @@
 
 namespace isthmus {
 
-constexpr int node_steps = 8, fewest_nodes = 16, most_nodes = 40;
 // Relative error of a stratum's sums that is accepted; for 10^5 counts a gene it leaves 10^-3 of log-likelihood when
 // the bound is attained, and it is not: it is met with three digits or more to spare.
 constexpr double node_tolerance = 1e-8;
@@ -34,9 +33,9 @@ constexpr double worthwhile_cells = 4;  // cells a node, on average
 struct NodeLayout {
     int n = 0;  // 0: every cell for itself
     double error = 0;
-    Aligned<double> exposure, weight, place, polynomial;
+    Aligned<double> exposure, offset, weight, place, polynomial;
 
-    Nodes view() const { return {n, exposure.data(), weight.data(), place.data(), polynomial.data()}; }
+    Nodes view() const { return {n, exposure.data(), offset.data(), weight.data(), place.data(), polynomial.data()}; }
 };
 
 // The smallest bound over ellipses. `half_width` of the interval of log exposures; `mean` is the mean of e^(u - m).
@@ -100,7 +99,8 @@ inline void place_nodes(const CellLayout& cells, int stratum, const ExposureRang
         const double point = std::cos((2 * k + 1) * pi / (2 * out.n));
         double weight = 0;
         for (int m = 0; m < out.n; ++m) weight += out.polynomial[m * out.n + k] * sums[m];
-        out.exposure[stratum * out.n + k] = std::exp(range.middle + range.half_width * point);
+        out.offset[stratum * out.n + k] = range.middle + range.half_width * point;
+        out.exposure[stratum * out.n + k] = std::exp(out.offset[stratum * out.n + k]);
         out.weight[stratum * out.n + k] = weight;
     }
 }
@@ -127,6 +127,7 @@ inline NodeLayout lay_out_nodes(const CellLayout& cells) {
     }
     const std::size_t n = static_cast<std::size_t>(out.n), strata = static_cast<std::size_t>(cells.n_strata());
     out.exposure = Aligned<double>(n * strata);
+    out.offset = Aligned<double>(n * strata);
     out.weight = Aligned<double>(n * strata);
     out.place = Aligned<double>(static_cast<std::size_t>(cells.n_padded));
     place_polynomials(out);

@@ -34,10 +34,13 @@ struct StratifiedDesign {
     const double* fixed_cell;    // (n_padded) ... or null; the same where it differs within strata
 };
 
+constexpr int node_steps = 8, fewest_nodes = 16, most_nodes = 40;
+
 // Points of exposure that stand for the cells of each stratum (nodes.hpp); n = 0: there are none.
 struct Nodes {
     int n;
     const double* exposure;  // (n_strata, n) descending within a stratum
+    const double* offset;    // (n_strata, n) its log
     const double* weight;    // (n_strata, n) how many cells each stands for
     const double* place;     // (n_padded) log exposure of a cell within its stratum's range, from -1 to 1
     const double*
@@ -54,11 +57,9 @@ struct Bins {
     const int* bin_of_position;  // (n_padded cells)
 };
 
-// A count that a float holds exactly, with its cell's place. Side by side: laying them out writes to one place a count.
-struct CountEntry {
-    std::int32_t position;
-    float count;
-};
+// A count in the upper and the place of its cell within its block in the lower half (count_layout.hpp).
+using PackedCount = std::uint32_t;
+constexpr int block_places = 1 << 16, largest_packed = (1 << 16) - 1;
 
 struct Problem {
     int n_cells;
@@ -81,9 +82,11 @@ struct Problem {
     // counts, gene-major, positions ascending within a gene
     const std::int64_t* gene_start;  // (n_genes)
     const std::int64_t* gene_stop;   // (n_genes)
-    const CountEntry* entry;         // one of the two is set: this, or `position` and `count64`
-    const std::int32_t* position;
-    const double* count64;
+    const PackedCount* packed;       // one of the two is set: this, with where a gene's counts in each block end ...
+    const std::int64_t* block_stop;  // (n_genes, n_blocks)
+    int n_blocks;
+    const std::int32_t* position;  // ... or these
+    const double* count;
     int n_genes;
     // an offset for every cell and gene, in the caller's cell order; null where there is none
     const double* gene_offset;
