@@ -8,6 +8,7 @@
 #include <string>
 
 #include "isthmus/count_layout.hpp"
+#include "isthmus/moments.hpp"
 #include "isthmus/parallel.hpp"
 
 namespace py = pybind11;
@@ -169,6 +170,7 @@ const double* vector_or_null(const MaybeDoubles& values, std::int64_t n, const s
 struct LaidOut {
     isthmus::Strata strata;
     isthmus::CountLayout counts;
+    mutable isthmus::Moments moments;
     std::int64_t n_cells() const { return static_cast<std::int64_t>(strata.of_cell.size()); }
     int n_genes() const { return static_cast<int>(counts.n_genes()); }
 };
@@ -190,15 +192,16 @@ std::unique_ptr<LaidOut> lay_out_genes(const py::array& indptr, const py::array&
 
 // Where the counts of chosen genes begin and end.
 struct Chosen {
-    std::vector<std::int64_t> start, stop, block_stop;
+    std::vector<std::int64_t> gene, start, stop, block_stop;
 
     Chosen(const LaidOut& laid_out, const py::array_t<std::int64_t, py::array::c_style>& genes) {
         for (py::ssize_t i = 0; i < genes.size(); ++i) {
-            const std::int64_t gene = genes.data()[i];
-            require(0 <= gene && gene < laid_out.n_genes(), "`genes` must be genes of `laid_out`.");
-            start.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene)]);
-            stop.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(gene) + 1]);
-            const auto blocks = laid_out.counts.block_stop.begin() + gene * laid_out.counts.n_blocks;
+            const std::int64_t own = genes.data()[i];
+            require(0 <= own && own < laid_out.n_genes(), "`genes` must be genes of `laid_out`.");
+            gene.push_back(own);
+            start.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(own)]);
+            stop.push_back(laid_out.counts.gene_start[static_cast<std::size_t>(own) + 1]);
+            const auto blocks = laid_out.counts.block_stop.begin() + own * laid_out.counts.n_blocks;
             block_stop.insert(block_stop.end(), blocks, blocks + laid_out.counts.n_blocks);
         }
     }
@@ -242,7 +245,7 @@ py::dict fit_genes(const LaidOut& laid_out, const py::array_t<std::int64_t, py::
                    const MaybeDoubles& dispersion_offset, const std::optional<Doubles>& gene_offset,
                    const std::optional<Doubles>& weights, const MaybeDoubles& start_mean,
                    const MaybeDoubles& start_dispersion, bool fix_dispersion, int max_iter, double tol, int n_threads,
-                   const std::string& kernel, bool use_nodes, const py::object& progress) {
+                   const std::string& kernel, bool use_nodes, bool keep_moments, const py::object& progress) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
     require(laid_out.n_cells() == xv.rows && zv.rows == xv.rows && offset.ndim() == 1 && offset.shape(0) == xv.rows,
             "`x`, `z` and `offset` must have one row per cell.");
@@ -260,6 +263,8 @@ py::dict fit_genes(const LaidOut& laid_out, const py::array_t<std::int64_t, py::
     problem.nodes = nodes.view();
     const isthmus::BinLayout bins = nodes_hold && !nodes.n ? isthmus::lay_out_bins(cells) : isthmus::BinLayout();
     problem.bins = bins.view();
+    std::unique_lock<std::mutex> lent;
+    if (keep_moments) lent = laid_out.moments.lend(chosen.name, cells, laid_out.n_genes(), chosen_genes.gene, problem);
     problem.start_mean = start_values(start_mean, problem.n_genes, xv.columns, "start_mean");
     problem.start_dispersion = start_values(start_dispersion, problem.n_genes, zv.columns, "start_dispersion");
     problem.fix_dispersion = fix_dispersion;
@@ -311,7 +316,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("offset"), py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true),
           py::arg("weights").none(true), py::arg("start_mean").none(true), py::arg("start_dispersion").none(true),
           py::arg("fix_dispersion"), py::arg("max_iter"), py::arg("tol"), py::arg("n_threads"), py::arg("kernel"),
-          py::arg("use_nodes"), py::arg("progress").none(true), "Fit chosen genes; see isthmus.glm.kernel.fit_genes.");
+          py::arg("use_nodes"), py::arg("keep_moments"), py::arg("progress").none(true),
+          "Fit chosen genes; see isthmus.glm.kernel.fit_genes.");
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     bind_counts(m);
     bind_factors(m);

@@ -210,6 +210,7 @@ def fit_genes(
     n_threads: typing.SupportsInt | typing.SupportsIndex,
     kernel: str,
     use_nodes: bool,
+    keep_moments: bool,
     progress: typing.Any,
 ) -> dict:
     """

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import isthmus
 from isthmus import _core
 from isthmus._reference import nodes
+from isthmus.glm import kernel
 
 COMPILED = tuple(_core.kernels)  # those that this processor runs
 
@@ -48,7 +49,7 @@ def assert_same_optimum(by_nodes, direct, tolerance: float = 1e-7) -> None:
         np.testing.assert_allclose(a / scale, b / scale, atol=tolerance)
 
 
-@pytest.mark.parametrize("kernel", COMPILED)
+@pytest.mark.parametrize("kernel_name", COMPILED)
 @pytest.mark.parametrize(
     "options",
     [
@@ -61,8 +62,8 @@ def assert_same_optimum(by_nodes, direct, tolerance: float = 1e-7) -> None:
     ],
     ids=lambda o: "-".join(f"{k}" for k in o) or "plain",
 )
-def test_nodes_and_cells_have_the_same_optimum(options, kernel, monkeypatch):
-    monkeypatch.setenv("ISTHMUS_KERNEL", kernel)
+def test_nodes_and_cells_have_the_same_optimum(options, kernel_name, monkeypatch):
+    monkeypatch.setenv("ISTHMUS_KERNEL", kernel_name)
     counts, cells, factors = problem()
     fits = both(monkeypatch, counts, "~ group + batch", cell_data=cells, size_factors=factors, **options)
     assert fits[0].path.endswith("nodes a stratum")
@@ -133,6 +134,45 @@ def test_a_reduced_model_is_refitted_over_nodes(monkeypatch):
         monkeypatch.setenv("ISTHMUS_NODES", word)
         tests.append(isthmus.test_glm(fit, "group[T.b]", method="lrt"))
     np.testing.assert_allclose(tests[0]["stat"], tests[1]["stat"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel_name", COMPILED)
+def test_refits_of_one_layout_keep_what_they_need_of_the_counts(kernel_name, monkeypatch):
+    """Whatever was fitted before, what the same layout gives anew, bit by bit but for Poisson's log-likelihood."""
+    monkeypatch.setenv("ISTHMUS_KERNEL", kernel_name)
+    counts, cells, factors = problem()
+    large = sp.csr_matrix(np.random.default_rng(5).poisson(30_000, (counts.shape[0], 1)))  # summed to the last digit
+    counts = sp.hstack([counts, large, counts[:, :1] * 0]).tocsr()
+    group, batch = (cells["group"] == "b").to_numpy(), cells["batch"].to_numpy()
+    x = np.column_stack([np.ones(len(cells)), group, batch == "y", batch == "z"]).astype(float)
+    z, by_group, none = x[:, :1], x[:, :2], x[:, :0]
+    offset, some = np.log(factors), np.array([40, 3, 17, 41, 30])
+    held = {"start_dispersion": np.full((1, 42), -1.0), "fix_dispersion": True}
+    laid_out, everything = kernel.lay_out(counts, x, z), np.arange(42)
+    jobs = [
+        (x, z, offset, everything, {}),
+        (x[:, :3], z, offset, everything, {}),  # the first that finds something kept
+        (x, z, offset, some, {}),
+        (x, z, offset, everything, held),
+        (x[:, :1], none, offset, everything, {}),  # Poisson: uses what is there
+        (x[:, :2], z, offset, everything, {}),
+        (x, by_group, offset, everything, {}),  # other levels of dispersion: begins anew
+        (x, none, offset + 0.1 * group, everything, {}),  # Poisson with other offsets: keeps nothing
+        (x[:, :3], by_group, offset, some, {}),
+        (x, z, offset + 0.1 * group, everything, {}),
+        (x[:, :3], z, offset + 0.1 * group, everything, {}),
+    ]
+    for design, dispersion, own_offset, genes, options in jobs:
+        arguments = counts, design, dispersion, own_offset
+        ours = kernel.fit_genes(*arguments, laid_out=laid_out, chosen=genes, n_threads=2, **options)
+        anew = kernel.fit_genes(*arguments, laid_out=kernel.lay_out(counts, x, z), chosen=genes, **options)
+        assert (ours.n_nodes > 0).all()
+        for name in ("mean_coef", "neg_hessian", "expected_info", "code", "n_iter"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(anew, name))
+        rounded = 0 if dispersion.shape[1] else 1e-12
+        np.testing.assert_allclose(ours.log_likelihood, anew.log_likelihood, rtol=rounded)
+    twice = kernel.fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=np.array([7, 7]), n_threads=2)
+    np.testing.assert_array_equal(twice.log_likelihood[0], twice.log_likelihood[1])
 
 
 def test_the_compiled_sums_are_those_of_the_plain_twin(monkeypatch):

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exact.hpp"
+#include "kept.hpp"
 #include "newton.hpp"
 
 namespace isthmus::ISTHMUS_ISA {
@@ -88,7 +89,7 @@ static inline void copy(const double* from, std::int64_t n, double* to) {
 }
 
 // The optimum, with what the standard errors need.
-static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit& fit, int gene, const Results& out) {
+static inline void report(const Problem& p, Gene& g, Workspace& w, GeneFit& fit, int gene, const Results& out) {
     const int f = p.mean.n_columns, q = p.dispersion.n_columns, width = f + q;
     const Model model = fit.poisson ? poisson_model : joint_model;
     Point& at = fit.search.now;
@@ -111,7 +112,8 @@ static inline void report(const Problem& p, const Gene& g, Workspace& w, GeneFit
         out.dispersion_coef[static_cast<std::int64_t>(gene) * q + c] = __builtin_nan("");
     copy(at.d.gradient, width, out.gradient + static_cast<std::int64_t>(gene) * width);
     // Where the parts are large, the fast sum has lost digits that comparisons of fits need.
-    const bool large = at.d.magnitude > 1e6;
+    const bool large = at.d.magnitude > 1e7;
+    if (large && !g.counts_read) read_counts(p, gene, g);
     out.log_likelihood[gene] = large ? exact_log_likelihood(p, g, w, at.theta, fit.poisson) : at.d.value + g.constant;
     out.decrement[gene] = absolute(fit.search.decrement);
     out.min_mean[gene] = summary.min_mean;
@@ -154,8 +156,13 @@ static inline void fit_one_gene(const Problem& p, int gene, void* scratch, const
     Arena arena{static_cast<char*>(scratch)};
     const int f = p.mean.n_columns, q = p.dispersion.n_columns;
     Gene g;
-    prepare(p, gene, g, arena);
-    if (p.nodes.n) prepare_nodes(p, g, arena);
+    if (!recall(p, gene, g, arena)) {
+        prepare(p, gene, g, arena);
+        if (p.nodes.n) {
+            prepare_nodes(p, g, arena);
+            keep(p, gene, g);
+        }
+    }
     if (!(g.total > 0)) {  // counts in cells of weight 0 only
         report_all_zero(p, gene, out);
         return;

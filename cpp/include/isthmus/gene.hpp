@@ -31,6 +31,7 @@ struct Counted {
 };
 
 struct Gene {
+    bool counts_read;  // or is there only room for them (kept.hpp)?
     int n_nonzero;
     double* y;
     int* position;
@@ -90,6 +91,7 @@ static inline void unpack(const PackedCount* packed, int n, int origin, double* 
 
 static inline void read_counts(const Problem& p, int gene, Gene& g) {
     const std::int64_t first = p.gene_start[gene];
+    g.counts_read = true;
     g.n_nonzero = static_cast<int>(p.gene_stop[gene] - first);
     g.packed = p.packed ? p.packed + first : nullptr;
     for (int b = 0, k = 0; b < p.n_blocks; ++b) {
@@ -371,8 +373,10 @@ static inline void read_bins(const Problem& p, Gene& g, Arena& arena) {
     }
 }
 
-static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
+// The memory of a gene, and what it shares with all others.
+static inline void open_gene(const Problem& p, int gene, Gene& g, Arena& arena) {
     const int most = static_cast<int>(p.gene_stop[gene] - p.gene_start[gene]);
+    g.counts_read = false;
     g.y = arena.take<double>(padded(most));
     g.position = arena.take<int>(most);
     g.stratum_nonzero = arena.take<int>(p.n_strata + 1);
@@ -382,9 +386,13 @@ static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
     double* offset = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
     double* exposure = p.gene_offset ? arena.take<double>(p.n_padded) : nullptr;
     double* weight = p.weights ? arena.take<double>(p.n_padded) : nullptr;
-    read_counts(p, gene, g);
     read_offset(p, gene, g, offset, exposure);
     read_weights(p, gene, g, weight);
+}
+
+static inline void prepare(const Problem& p, int gene, Gene& g, Arena& arena) {
+    open_gene(p, gene, g, arena);
+    read_counts(p, gene, g);
     if (!p.nodes.n) read_totals(p, g);  // `prepare_nodes` makes them from fewer numbers
     if (needs_counted(p, g)) {
         read_counted(p, g, arena);

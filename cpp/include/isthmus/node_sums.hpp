@@ -85,13 +85,20 @@ static inline void place_totals(const Problem& p, const double* sums, double* to
     }
 }
 
+// X'y, where no column is continuous.
+static inline void add_design_totals(const Problem& p, Gene& g) {
+    const StratifiedDesign& d = p.mean;
+    for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
+    for (int s = 0; s < p.n_strata; ++s)
+        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
+            g.design_total[d.entry_column[e]] += g.stratum_total[s] * d.entry_value[e];
+}
+
 // All that the likelihood needs of the counts, but for their tails. Sums of y u and of y e^u over cells are those over
 // the nodes: the first exactly, the second because polynomials of so many terms are e^u to all digits that count.
 static inline void read_node_totals(const Problem& p, Gene& g) {
-    const StratifiedDesign& d = p.mean;
     const int n = p.nodes.n;
     alignas(64) double sums[most_nodes];
-    for (int c = 0; c < d.n_columns; ++c) g.design_total[c] = 0;
     g.offset_total = g.total = 0;
     for (int s = 0; s < p.n_strata; ++s) {
         double* total = g.node_total + s * n;
@@ -106,9 +113,8 @@ static inline void read_node_totals(const Problem& p, Gene& g) {
         g.offset_total += sum(offset);
         g.stratum_total[s] = sums[0];
         g.total += sums[0];
-        for (int e = d.entry_start[s]; e < d.entry_start[s + 1]; ++e)
-            g.design_total[d.entry_column[e]] += sums[0] * d.entry_value[e];
     }
+    add_design_totals(p, g);
 }
 
 // sum (y - mu)^2 - y over a stratum's cells, less sum mu^2, at means rate * exposure.

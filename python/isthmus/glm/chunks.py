@@ -25,9 +25,9 @@ class Chunk:
 def gene_chunks(job: Job, chunk_genes: int | None) -> Iterator[Chunk]:
     """The genes of a job, chunk by chunk.
 
-    In memory there is one chunk by default: a gene-major copy takes 8 bytes a count, at most what the matrix itself
-    takes. A stored matrix comes in ranges of genes that hold some six million counts each; every range reads the file
-    once if it is stored by cells, and its own part if it is stored by genes.
+    In memory there is one chunk by default, the job itself: a gene-major copy takes 4 bytes a count, at most half of
+    what the matrix itself takes. A stored matrix comes in ranges of genes that hold some six million counts each; every
+    range reads the file once if it is stored by cells, and its own part if it is stored by genes.
     """
     matrix, n_genes = job.counts.matrix, job.counts.n_genes
     if isinstance(matrix, StoredMatrix):
@@ -36,9 +36,12 @@ def gene_chunks(job: Job, chunk_genes: int | None) -> Iterator[Chunk]:
             yield _part(job, first, last, matrix.columns(first, last))
         return
     size = n_genes if chunk_genes is None else int(chunk_genes)
+    if size >= n_genes:
+        yield Chunk(0, n_genes, job)
+        return
     for first in range(0, n_genes, size):
         last = min(first + size, n_genes)
-        yield _part(job, first, last, matrix if size >= n_genes else matrix[:, first:last])
+        yield _part(job, first, last, matrix[:, first:last])
 
 
 def _part(job: Job, first: int, last: int, matrix: object) -> Chunk:

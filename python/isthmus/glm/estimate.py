@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +75,17 @@ class Job:
     def zeta_offset(self) -> np.ndarray:
         """The part of log alpha without a parameter."""
         return self.dispersion[0].matrix @ self.dispersion[1].particular
+
+    @property
+    def model(self) -> Model:
+        """What the kernel fits again and again where a dispersion is not that of maximum likelihood."""
+        return Model(self.x, self.z, self.predictor_offset, self.zeta_offset, has_dispersion=True)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The counts for such fits, laid out once."""
+        designs = self.x, self.z, self.zeta_offset
+        return Evidence(self.counts, self.gene_offset, self.weights, designs, several=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +168,7 @@ def _fit(
     a0 = start.mean_start(init, matrix, x, offset)
     if settings["dispersion"] == "moments":
         return _fit_moments(job, x, z, offset, zeta_offset, a0, options)
+    adjusted = settings["dispersion"] not in ("ml", "none")
     fits = kernel.fit_genes(
         matrix,
         x,
@@ -165,6 +177,7 @@ def _fit(
         dispersion_offset=zeta_offset if zeta_offset.any() else None,
         gene_offset=job.gene_offset,
         weights=job.weights,
+        laid_out=job.evidence.layout_for(job.counts.n_genes) if adjusted else None,
         start_mean=a0,
         start_dispersion=start.dispersion_start(dispersion_init, matrix, z, zeta_offset, x, offset)
         if z.shape[1]
@@ -172,10 +185,10 @@ def _fit(
         progress=progress,
         **options,
     )
-    if settings["dispersion"] in ("ml", "none"):
+    if not adjusted:
         return fits
     means = mean_counts(matrix, job.size_factors)
-    return adjusted_profile(*_evidence(job), fits, means, settings, n_threads=n_threads)
+    return adjusted_profile(job.model, job.evidence, fits, means, settings, n_threads=n_threads)
 
 
 def _separations(chunk: Chunk, fits: GeneFits, means: np.ndarray) -> list[Separation]:
@@ -198,11 +211,6 @@ def _check_one_dispersion(z: np.ndarray) -> None:
         raise InputError(msg)
 
 
-def _evidence(job: Job) -> tuple[Model, Evidence]:
-    model = Model(job.x, job.z, job.predictor_offset, job.zeta_offset, has_dispersion=True)
-    return model, Evidence(job.counts, job.gene_offset, job.weights, (job.x, job.z, job.zeta_offset))
-
-
 def _towards_trend(
     job: Job,
     own: GeneFits,
@@ -222,7 +230,8 @@ def _towards_trend(
         before, own_means = take(own, here), means[here]
         center = np.log(trend.at(np.where(own_means > 0, own_means, 1.0)) / np.exp(zeta)) / scale
         prior = Prior(center, trend.prior_variance / scale**2)
-        drawn = adjusted_profile(*_evidence(chunk.job), before, own_means, settings, prior=prior, n_threads=n_threads)
+        part = chunk.job.model, chunk.job.evidence, before, own_means, settings
+        drawn = adjusted_profile(*part, prior=prior, n_threads=n_threads)
         outlying = np.flatnonzero(trend.outliers(before.mean_alpha, own_means) & shows[here])
         fits = put(drawn, outlying, take(before, outlying))
         parts.append(fits)

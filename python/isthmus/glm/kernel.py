@@ -136,7 +136,8 @@ def fit_genes(
         Columns ``[first, last)`` to fit; all by default.
     laid_out, chosen
         What `lay_out` made of `counts`, which are not laid out again then, and which of its genes to fit; "in range"
-        above means these.
+        above means these. Where nodes stand for the cells, fits with the same offset and levels of dispersion share
+        what they need of the counts.
     max_iter, tol
         Newton steps at most; stop when a step promises less log-likelihood than `tol` (or than rounding can show).
     n_threads
@@ -165,6 +166,7 @@ def fit_genes(
         )
     from isthmus import _core
 
+    others_follow = laid_out is not None
     if laid_out is None:
         laid_out = lay_out(counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last))
     found = _core.fit_genes(
@@ -184,6 +186,7 @@ def fit_genes(
         n_threads=n_threads,
         kernel=name,
         use_nodes=os.environ.get("ISTHMUS_NODES", "1") != "0",
+        keep_moments=others_follow,
         progress=progress,
     )
     return _gene_fits(found, x.shape[1])

@@ -60,6 +60,8 @@ def answers(
     replicates: Replicates | None = None,
 ) -> list[Answer]:
     """Test hypotheses in every gene; counts that stay stored are read range by range, for all hypotheses at once."""
+    if evidence is not None:
+        evidence = replace(evidence, several=len(hypotheses) > 1 or asked.method in ("score", "qlf"))
     if evidence is None or not is_stored(evidence):
         return [answer(fit, tested, asked, evidence, replicates) for tested in hypotheses]
     if asked.method == "qlf":

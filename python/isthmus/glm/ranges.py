@@ -89,4 +89,6 @@ def _in_memory(evidence: Evidence, matrix: StoredMatrix, first: int, last: int, 
         counts,
         None if offset is None else offset[:, genes],
         None if weights is None else weights[:, genes],
+        evidence.designs,
+        evidence.several,
     )

@@ -53,18 +53,21 @@ class Evidence:
     gene_offset: np.ndarray | None
     weights: np.ndarray | None = None  # (n_cells, n_genes), those of cells too
     designs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # of the fit: x, z and the fixed part of log alpha
+    several: bool = False  # are several refits of most genes to come?
     _asked: list[int] = field(default_factory=list)  # sizes of the large refits so far
 
     def layout_for(self, n_genes: int) -> LaidOut | None:
-        """The counts laid out for refits of so many genes, the same from the second of them on.
+        """The counts laid out for refits of so many genes, the same for all of them.
 
-        None where it is not known that others will follow (a model of its own has fewer strata than that of the fit),
-        where to copy the genes takes less time, for counts that stay stored, and for the plain NumPy kernel.
+        None for counts that stay stored, for the plain NumPy kernel, and until it is known that several refits of most
+        genes are asked for: a model of its own has fewer strata than that of the fit, and a few genes are soon copied.
         """
         if self.designs is None or isinstance(self.counts.matrix, StoredMatrix) or kernel.kernel_name() == "reference":
             return None
+        if "_laid_out" in self.__dict__:
+            return self._laid_out
         many = 2 * n_genes >= self.counts.n_genes
-        again = many and bool(self._asked)
+        again = many and (self.several or bool(self._asked))
         self._asked.extend([n_genes] * many)
         return self._laid_out if again else None
 
