@@ -119,7 +119,7 @@ struct Output {
 struct Counts {
     py::array indptr, indices, data;
     std::int64_t n_cells;
-    int first, last;
+    int first, last, n_threads;
 };
 
 template <class Index, class Value>
@@ -128,7 +128,7 @@ isthmus::CountLayout lay_out(const Counts& c, const isthmus::CellLayout& cells) 
     const auto* indices = static_cast<const Index*>(c.indices.data());
     const auto* data = static_cast<const Value*>(c.data.data());
     const py::gil_scoped_release release;
-    return isthmus::lay_out_counts(indptr, indices, data, cells, c.first, c.last);
+    return isthmus::lay_out_counts(indptr, indices, data, cells, c.first, c.last, c.n_threads);
 }
 
 template <class Index>
@@ -177,11 +177,12 @@ struct LaidOut {
 
 std::unique_ptr<LaidOut> lay_out_genes(const py::array& indptr, const py::array& indices, const py::array& data,
                                        int first_gene, int last_gene, const Doubles& x, const Doubles& z,
-                                       const MaybeDoubles& dispersion_offset) {
+                                       const MaybeDoubles& dispersion_offset, int n_threads) {
     const isthmus::MatrixView xv = matrix_view(x, "x"), zv = matrix_view(z, "z");
-    const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene};
+    const Counts counts{indptr, indices, data, xv.rows, first_gene, last_gene, n_threads};
     check_counts(counts);
     require(zv.rows == xv.rows, "`x` and `z` must have one row per cell.");
+    require(n_threads >= 1, "`n_threads` must be at least 1.");
     auto out = std::make_unique<LaidOut>();
     out->strata = isthmus::find_strata(xv, zv, vector_or_null(dispersion_offset, xv.rows, "dispersion_offset"));
     isthmus::CellLayout cells;
@@ -310,7 +311,7 @@ PYBIND11_MODULE(_core, m) {
     py::class_<LaidOut>(m, "LaidOut", "Counts gene by gene, in strata of cells; see isthmus.glm.kernel.lay_out.")
         .def(py::init(&lay_out_genes), py::kw_only(), py::arg("indptr"), py::arg("indices"), py::arg("data"),
              py::arg("first_gene"), py::arg("last_gene"), py::arg("x"), py::arg("z"),
-             py::arg("dispersion_offset").none(true))
+             py::arg("dispersion_offset").none(true), py::arg("n_threads"))
         .def_property_readonly("n_genes", &LaidOut::n_genes);
     m.def("fit_genes", &fit_genes, py::kw_only(), py::arg("laid_out"), py::arg("genes"), py::arg("x"), py::arg("z"),
           py::arg("offset"), py::arg("dispersion_offset").none(true), py::arg("gene_offset").none(true),

@@ -95,8 +95,9 @@ TEST_CASE("tiles hold the same counts as whole rows, for some genes of many and 
             indptr.push_back(static_cast<std::int64_t>(indices.size()));
         }
         for (const auto& [first, last] : {std::pair{0, n_genes}, std::pair{100, 399}}) {
+            const int n_threads = first ? 3 : 1;
             const isthmus::CountLayout out =
-                isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, first, last);
+                isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, first, last, n_threads);
             for (int j = first; j < last; ++j) {
                 std::vector<isthmus::PackedCount> expected;
                 for (int i = 0; i < n_cells; ++i) {
@@ -121,7 +122,7 @@ TEST_CASE("a count that is no whole number of 16 bits has all stored wide") {
     for (const double odd : {65536.0, 2.5, 1e300}) {
         const std::vector<double> data{65535.0, odd, 1.0};
         const isthmus::CountLayout all =
-            isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 0, 1);
+            isthmus::lay_out_counts(indptr.data(), indices.data(), data.data(), cells, 0, 1, 2);
         CHECK(all.n_blocks == 0);
         CHECK(all.packed.size() == 0);
         CHECK(all.count[1] == odd);

@@ -36,6 +36,7 @@ class LaidOut:
         x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
         z: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
         dispersion_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+        n_threads: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     @property
     def n_genes(self) -> int: ...

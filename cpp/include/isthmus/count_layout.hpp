@@ -6,6 +6,7 @@
 #pragma once
 
 #include "layout.hpp"
+#include "threads.hpp"
 
 namespace isthmus {
 
@@ -30,7 +31,22 @@ void count_entries(const Index* indices, std::int64_t nnz, Index first, std::siz
     }
 }
 
-// The stored matrix, cells x genes, and the range of genes that is laid out.
+// The same by several threads, each for a part of the entries.
+template <class Index>
+void count_entries(const Index* indices, std::int64_t nnz, Index first, std::size_t n_genes, int n_threads,
+                   std::int64_t* size) {
+    std::vector<std::vector<std::int64_t>> own(static_cast<std::size_t>(n_threads));
+    on_threads(n_threads, [&](int t) {
+        std::vector<std::int64_t>& part = own[static_cast<std::size_t>(t)];
+        part.assign(n_genes, 0);
+        const std::int64_t from = nnz * t / n_threads, to = nnz * (t + 1) / n_threads;
+        count_entries(indices + from, to - from, first, n_genes, part.data());
+    });
+    for (const std::vector<std::int64_t>& part : own)
+        for (std::size_t g = 0; g < n_genes; ++g) size[g] += part[g];
+}
+
+// A stored matrix, cells x genes, and a range of its genes.
 template <class Index, class Value>
 struct Stored {
     const Index *indptr, *indices;
@@ -172,19 +188,14 @@ inline std::size_t entries_of(const CountLayout& out) {
 
 enum class Layout { done, unsorted, too_wide };
 
-// Nothing is laid out unless it is done.
+// Some genes of those that are laid out, from number `first_gene` on; `next` says where the counts of each go.
 template <class Index, class Value>
-Layout lay_out_packed(const Stored<Index, Value>& stored, const CellLayout& cells, bool sorted,
-                      std::vector<std::int64_t> next, CountLayout& out) {
+Layout pack_genes(const Stored<Index, Value>& stored, const CellLayout& cells, bool sorted, std::size_t first_gene,
+                  std::int64_t* next, CountLayout& out) {
     constexpr Value largest = Value(largest_packed);
-    out.packed = Aligned<PackedCount>(entries_of(out));
-    out.n_blocks = (cells.n_padded + block_places - 1) / block_places;
-    const std::size_t n_blocks = static_cast<std::size_t>(out.n_blocks);
-    out.block_stop.resize(out.n_genes() * n_blocks);
     PackedCount* packed = out.packed.data();
-    Scatter<Index, Value> scatter(stored, cells, next.data());
-    bool fits = true;
-    for (int b = 0; b < out.n_blocks && fits; ++b) {
+    Scatter<Index, Value> scatter(stored, cells, next);
+    for (int b = 0; b < out.n_blocks; ++b) {
         const int origin = b * block_places, end = std::min(cells.n_padded, origin + block_places);
         const auto put = [packed, origin](std::int64_t to, int place, Value y) {
             const Value within = y > Value(0) ? (y < largest ? y : largest) : Value(0);  // NaN becomes 0
@@ -192,18 +203,47 @@ Layout lay_out_packed(const Stored<Index, Value>& stored, const CellLayout& cell
             packed[to] = static_cast<PackedCount>(count) << 16 | static_cast<PackedCount>(place - origin);
             return static_cast<Value>(count) == y;
         };
-        fits = sorted ? scatter.tiles(origin, end, put) : scatter.rows(origin, end, put);
-        for (std::size_t g = 0; g < out.n_genes(); ++g)
-            out.block_stop[g * n_blocks + static_cast<std::size_t>(b)] = next[g];
+        if (!(sorted ? scatter.tiles(origin, end, put) : scatter.rows(origin, end, put))) return Layout::too_wide;
+        for (std::size_t g = 0; g < stored.n_genes; ++g)
+            out.block_stop[(first_gene + g) * static_cast<std::size_t>(out.n_blocks) + static_cast<std::size_t>(b)] =
+                next[g];
     }
-    if (fits && (!sorted || scatter.complete())) {
+    return sorted && !scatter.complete() ? Layout::unsorted : Layout::done;
+}
+
+// The gene at which a part of all counts that are laid out has been passed.
+inline std::size_t gene_at(const CountLayout& out, int part, int parts) {
+    const std::int64_t *begin = out.gene_start.data(), *end = begin + out.n_genes();
+    return static_cast<std::size_t>(std::lower_bound(begin, end, *end * part / parts) - begin);
+}
+
+// Nothing is laid out unless it is done.
+template <class Index, class Value>
+Layout lay_out_packed(const Stored<Index, Value>& stored, const CellLayout& cells, bool sorted, int n_threads,
+                      std::vector<std::int64_t> next, CountLayout& out) {
+    out.packed = Aligned<PackedCount>(entries_of(out));
+    out.n_blocks = (cells.n_padded + block_places - 1) / block_places;
+    out.block_stop.resize(out.n_genes() * static_cast<std::size_t>(out.n_blocks));
+    std::vector<Layout> parts(static_cast<std::size_t>(n_threads), Layout::done);
+    on_threads(n_threads, [&](int t) {
+        const std::size_t from = gene_at(out, t, n_threads),
+                          to = t + 1 < n_threads ? gene_at(out, t + 1, n_threads) : out.n_genes();
+        Stored<Index, Value> own = stored;
+        own.first += static_cast<Index>(from);
+        own.n_genes = to - from;
+        own.n_entries = out.gene_start[to] - out.gene_start[from];
+        parts[static_cast<std::size_t>(t)] = pack_genes(own, cells, sorted, from, next.data() + from, out);
+    });
+    const Layout worst = *std::max_element(parts.begin(), parts.end());
+    if (worst == Layout::done) {
+        PackedCount* packed = out.packed.data();
         close_gaps(next.data(), out, [packed](std::int64_t from, std::int64_t to) { packed[to] = packed[from]; });
-        return Layout::done;
+        return worst;
     }
     out.packed = Aligned<PackedCount>();
     out.block_stop.clear();
     out.n_blocks = 0;
-    return fits ? Layout::unsorted : Layout::too_wide;
+    return worst;
 }
 
 template <class Index, class Value>
@@ -228,13 +268,13 @@ void lay_out_wide(const Stored<Index, Value>& stored, const CellLayout& cells, s
 // Genes [first, last) of a CSR matrix, positions ascending within each: a counting sort of the rows in stratum order.
 template <class Index, class Value>
 CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Value* data, const CellLayout& cells,
-                           int first, int last) {
+                           int first, int last, int n_threads = 1) {
     const std::size_t n_genes = static_cast<std::size_t>(last - first);
     CountLayout out;
     out.gene_start = Aligned<std::int64_t>(n_genes + 1);
     std::vector<std::int64_t> next(n_genes + 1, 0);
     count_entries(indices, static_cast<std::int64_t>(indptr[cells.position.size()]), static_cast<Index>(first), n_genes,
-                  next.data());
+                  n_threads, next.data());
     std::int64_t total = 0;
     for (std::size_t g = 0; g < n_genes; ++g) {
         const std::int64_t size = next[g];
@@ -243,8 +283,8 @@ CountLayout lay_out_counts(const Index* indptr, const Index* indices, const Valu
     }
     out.gene_start[n_genes] = total;
     const Stored<Index, Value> stored{indptr, indices, data, static_cast<Index>(first), n_genes, total};
-    Layout how = lay_out_packed(stored, cells, true, next, out);
-    if (how == Layout::unsorted) how = lay_out_packed(stored, cells, false, next, out);
+    Layout how = lay_out_packed(stored, cells, true, n_threads, next, out);
+    if (how == Layout::unsorted) how = lay_out_packed(stored, cells, false, n_threads, next, out);
     if (how == Layout::too_wide) lay_out_wide(stored, cells, next, out);
     return out;
 }

@@ -177,7 +177,7 @@ def _fit(
         dispersion_offset=zeta_offset if zeta_offset.any() else None,
         gene_offset=job.gene_offset,
         weights=job.weights,
-        laid_out=job.evidence.layout_for(job.counts.n_genes) if adjusted else None,
+        laid_out=job.evidence.layout_for(job.counts.n_genes, n_threads) if adjusted else None,
         start_mean=a0,
         start_dispersion=start.dispersion_start(dispersion_init, matrix, z, zeta_offset, x, offset)
         if z.shape[1]

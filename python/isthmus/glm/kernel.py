@@ -168,7 +168,9 @@ def fit_genes(
 
     others_follow = laid_out is not None
     if laid_out is None:
-        laid_out = lay_out(counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last))
+        laid_out = lay_out(
+            counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last), n_threads=n_threads
+        )
     found = _core.fit_genes(
         laid_out=laid_out,
         genes=np.arange(last - first) if chosen is None else np.asarray(chosen, dtype=np.int64),
@@ -199,6 +201,7 @@ def lay_out(
     *,
     dispersion_offset: np.ndarray | None = None,
     genes: tuple[int, int] | None = None,
+    n_threads: int = 1,
 ) -> LaidOut:
     """Counts gene by gene, cells in the strata of these designs, for several calls of `fit_genes`.
 
@@ -215,6 +218,7 @@ def lay_out(
         x=np.asarray(x, dtype=np.float64),
         z=np.asarray(z, dtype=np.float64),
         dispersion_offset=dispersion_offset,
+        n_threads=n_threads,
     )
 
 

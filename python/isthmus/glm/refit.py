@@ -139,7 +139,7 @@ def _by_limit(dispersion: np.ndarray, run: Callable[[np.ndarray, np.ndarray | No
     return take(joined, order)
 
 
-def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str, object]) -> GeneFits:
+def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str, Any]) -> GeneFits:
     held = options.get("start_dispersion", False)
     poisson, fixed = held is None, held is not None and held is not False
     own = {name: value for name, value in options.items() if value is not None}
@@ -150,7 +150,7 @@ def _run(model: Model, evidence: Evidence, genes: np.ndarray, options: dict[str,
         z, fixed = np.zeros((len(z), 1)), True
     counts, gene_offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
     whole = len(genes) == counts.shape[1]
-    laid_out = None if model.normal else evidence.layout_for(len(genes))
+    laid_out = None if model.normal else evidence.layout_for(len(genes), options["n_threads"])
     if laid_out is not None:
         own |= {"laid_out": laid_out, "chosen": genes}
     return (normal if model.normal else kernel).fit_genes(
@@ -195,4 +195,5 @@ def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
         gene_offset=None if offset is None else offset[:, genes],
         weights=None if weights is None else weights[:, genes],
         _asked=[],
+        _shared=[],
     )

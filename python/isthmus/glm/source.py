@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +54,9 @@ class Evidence:
     designs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # of the fit: x, z and the fixed part of log alpha
     several: bool = False  # are several refits of most genes to come?
     _asked: list[int] = field(default_factory=list)  # sizes of the large refits so far
+    _shared: list[LaidOut] = field(default_factory=list)  # one, once it is there
 
-    def layout_for(self, n_genes: int) -> LaidOut | None:
+    def layout_for(self, n_genes: int, n_threads: int) -> LaidOut | None:
         """The counts laid out for refits of so many genes, the same for all of them.
 
         None for counts that stay stored, for the plain NumPy kernel, and until it is known that several refits of most
@@ -64,18 +64,13 @@ class Evidence:
         """
         if self.designs is None or isinstance(self.counts.matrix, StoredMatrix) or kernel.kernel_name() == "reference":
             return None
-        if "_laid_out" in self.__dict__:
-            return self._laid_out
         many = 2 * n_genes >= self.counts.n_genes
-        again = many and (self.several or bool(self._asked))
+        if not self._shared and many and (self.several or self._asked):
+            x, z, zeta = self.designs
+            fixed = zeta if zeta.any() else None
+            self._shared.append(kernel.lay_out(self.counts.matrix, x, z, dispersion_offset=fixed, n_threads=n_threads))
         self._asked.extend([n_genes] * many)
-        return self._laid_out if again else None
-
-    @cached_property
-    def _laid_out(self) -> LaidOut:
-        assert self.designs is not None
-        x, z, zeta = self.designs
-        return kernel.lay_out(self.counts.matrix, x, z, dispersion_offset=zeta if zeta.any() else None)
+        return self._shared[0] if self._shared else None
 
 
 def find_evidence(
