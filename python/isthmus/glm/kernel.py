@@ -168,9 +168,7 @@ def fit_genes(
 
     others_follow = laid_out is not None
     if laid_out is None:
-        laid_out = lay_out(
-            counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last), n_threads=n_threads
-        )
+        laid_out = lay_out(counts, x, z, dispersion_offset=dispersion_offset, genes=(first, last), n_threads=n_threads)
     found = _core.fit_genes(
         laid_out=laid_out,
         genes=np.arange(last - first) if chosen is None else np.asarray(chosen, dtype=np.int64),
