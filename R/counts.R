@@ -40,7 +40,8 @@ as_counts.SummarizedExperiment <- function(data, assay = "counts", call = rlang:
 #' @exportS3Method as_counts SingleCellExperiment
 as_counts.SingleCellExperiment <- function(data, assay = "counts", call = rlang::caller_env()) {
   counts <- as_counts.SummarizedExperiment(data, assay, call)
-  stored <- SingleCellExperiment::sizeFactors(data)
+  # where sizeFactors() keeps them; it checks the whole object for its version first, which takes longer than all else
+  stored <- SummarizedExperiment::colData(data)[["sizeFactor"]] %||% SingleCellExperiment::sizeFactors(data)
   if (!is.null(stored)) counts$matrix$size_factors <- wire_vector(as.double(stored))
   counts
 }
