@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "common.hpp"
 #include "isthmus/count_layout.hpp"
 #include "isthmus/moments.hpp"
 #include "isthmus/parallel.hpp"
@@ -15,38 +16,9 @@ namespace py = pybind11;
 
 void bind_counts(py::module_& m);   // counts.cpp
 void bind_factors(py::module_& m);  // factors.cpp
+void bind_quasi(py::module_& m);    // quasi.cpp
 
 namespace {
-
-using Doubles = py::array_t<double, py::array::forcecast>;
-
-void require(bool ok, const std::string& message) {
-    if (!ok) throw py::value_error(message);
-}
-
-isthmus::Kernel kernel_by_name(const std::string& name) {
-    if (name == "baseline") return isthmus::baseline_kernel();
-#ifdef ISTHMUS_HAVE_AVX2
-    if (name == "avx2" && isthmus::runs_avx2()) return isthmus::avx2_kernel();
-    if (name == "avx512" && isthmus::runs_avx512()) return isthmus::avx512_kernel();
-#endif
-    if (name == "auto") return isthmus::best_kernel();
-    throw py::value_error(
-        "`kernel` must be 'auto', 'baseline', or 'avx2' or 'avx512' (where the processor has them); got '" + name +
-        "'.");
-}
-
-isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name) {
-    require(a.ndim() == 2, "`" + name + "` must have two dimensions; got " + std::to_string(a.ndim()) + ".");
-    const auto size = static_cast<std::int64_t>(sizeof(double));
-    return {a.data(), a.shape(0), a.shape(1), a.strides(0) / size, a.strides(1) / size};
-}
-
-// Called on the main thread, without the interpreter lock: has the user pressed Ctrl-C?
-bool python_interrupted() {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
 
 // Tell Python how many genes are done. True if it raised: the error is set and the fit must end.
 bool report_progress(const py::object& progress, int finished) {
@@ -322,6 +294,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("spin", &spin, py::arg("seconds"), "Wait in compiled threads until the time is over or Ctrl-C is pressed.");
     bind_counts(m);
     bind_factors(m);
+    bind_quasi(m);
     py::list kernels;
     kernels.append("baseline");
     if (isthmus::runs_avx2()) kernels.append("avx2");

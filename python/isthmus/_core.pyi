@@ -15,6 +15,7 @@ __all__: list[str] = [
     "factor_kernels",
     "fit_genes",
     "kernels",
+    "quasi_deviances",
     "row_sums",
     "spin",
     "survey_columns",
@@ -216,6 +217,28 @@ def fit_genes(
 ) -> dict:
     """
     Fit chosen genes; see isthmus.glm.kernel.fit_genes.
+    """
+
+def quasi_deviances(
+    *,
+    indptr: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    counts: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    coef: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    alpha: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    inverse: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    low: typing.SupportsFloat | typing.SupportsIndex,
+    step: typing.SupportsFloat | typing.SupportsIndex,
+    pieces: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    gene_offset: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    kernel: str,
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple:
+    """
+    Residual deviances and their degrees of freedom; see isthmus.glm.quasi_deviance.
     """
 
 @typing.overload

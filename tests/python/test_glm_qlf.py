@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from glm_cases import nb_counts
 from peers import peer, peer_problem, same_calls
 from scipy import special
@@ -12,9 +13,11 @@ from scipy.stats import f as f_law
 from scipy.stats import nbinom
 
 import isthmus
+from isthmus import _core
 from isthmus.errors import InputError
+from isthmus.glm.quasi_deviance import residual_deviances
 from isthmus.glm.squeeze import inverse_trigamma, squeeze
-from isthmus.glm.unit_deviance import deviance_moments, scaled_chi_square, unit_deviance
+from isthmus.glm.unit_deviance import cubic_pieces, deviance_moments, scaled_chi_square, unit_deviance
 from isthmus.messages import collected
 
 
@@ -175,3 +178,58 @@ def test_counts_that_vary_less_than_poisson_have_a_quasi_dispersion_below_one():
     quasi, plain = isthmus.test_glm(fit, "x2", method="qlf", data=y), isthmus.test_glm(fit, "x2")
     assert np.median(quasi["se"] / plain["se"]) == pytest.approx(np.sqrt(0.5), rel=0.1)
     assert (quasi["pval"] < 0.05).mean() < 0.12
+
+
+# ---- the compiled sums
+
+
+def deviance_case(seed: int = 0) -> tuple[tuple, dict]:
+    """Cells that fill no whole register, genes from absent to abundant, dispersions from none to beyond the table."""
+    rng = np.random.default_rng(seed)
+    n_cells, n_genes = 331, 24
+    x = np.column_stack([np.ones(n_cells), rng.integers(0, 2, n_cells), rng.normal(size=n_cells)])
+    coef = np.vstack([np.linspace(-9, 6, n_genes), rng.normal(0, 0.5, (2, n_genes))])
+    alpha = np.tile([0.0, 1e-9, 0.02, 0.4, 3.0, 50.0], 4)
+    offset, gene_offset = rng.normal(0, 0.4, n_cells), rng.normal(0, 0.2, (n_cells, n_genes))
+    counts = nb_counts(rng, np.exp(x @ coef + offset[:, None] + gene_offset), np.maximum(alpha, 1e-9))
+    half = rng.normal(size=(n_genes, 3, 3)) / 30
+    arguments = sp.csc_matrix(counts), x, offset, coef, alpha, half @ half.transpose(0, 2, 1)
+    return arguments, {"gene_offset": gene_offset, "weights": rng.choice([0.0, 0.3, 1.0, 2.0], counts.shape)}
+
+
+@pytest.mark.parametrize("name", _core.kernels)
+@pytest.mark.parametrize("given", [(), ("gene_offset",), ("weights",), ("gene_offset", "weights")])
+def test_compiled_deviances_are_those_of_the_plain_twin(name, given, monkeypatch):
+    arguments, options = deviance_case()
+    options = {key: options[key] for key in given}
+    monkeypatch.setenv("ISTHMUS_KERNEL", "reference")
+    plain = residual_deviances(*arguments, **options)
+    monkeypatch.setenv("ISTHMUS_KERNEL", name)
+    for compiled in (residual_deviances(*arguments, **options, n_threads=n) for n in (1, 3)):
+        for ours, twin in zip(compiled, plain, strict=True):
+            np.testing.assert_allclose(ours, twin, rtol=1e-9)
+
+
+def test_pieces_are_the_table_itself():
+    alpha = np.array([0.3, 0.0, 12.0, 1e-3, 0.3])
+    low, step, pieces = cubic_pieces(alpha)
+    log_mean = np.random.default_rng(0).uniform(low, low + step * pieces.shape[1], 500)
+    at = ((log_mean - low) / step).astype(int)
+    powers = (log_mean - low - at * step)[:, None] ** np.arange(4)
+    for j, a in enumerate(alpha):
+        expectation, variance = ((pieces[j, at, k : k + 4] * powers).sum(axis=1) for k in (0, 4))
+        scale, df = scaled_chi_square(np.exp(log_mean), np.full(500, a))
+        np.testing.assert_allclose(np.exp(variance - expectation) / 2, scale, rtol=1e-9)
+        np.testing.assert_allclose(2 * np.exp(2 * expectation - variance), df, rtol=1e-9)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    (columns, x, offset, coef, alpha, inverse), options = deviance_case()
+    with pytest.raises(ValueError, match="must have one row per cell"):
+        residual_deviances(columns, x[:-1], offset, coef, alpha, inverse)
+    with pytest.raises(ValueError, match="`indices` must be cells"):
+        residual_deviances(columns, x[:-1], offset[:-1], coef, alpha, inverse)
+    with pytest.raises(ValueError, match="must be one per gene"):
+        residual_deviances(columns, x, offset, coef[:, 1:], alpha, inverse)
+    with pytest.raises(ValueError, match="`weights` must be cells x genes"):
+        residual_deviances(columns, x, offset, coef, alpha, inverse, weights=options["weights"][1:])

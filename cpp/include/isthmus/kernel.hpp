@@ -2,6 +2,7 @@
 #pragma once
 
 #include "problem.hpp"
+#include "quasi_problem.hpp"
 
 namespace isthmus {
 
@@ -9,6 +10,8 @@ namespace isthmus {
     namespace isa {                                                                                                  \
     std::int64_t scratch_bytes(const Problem& problem, int most_nonzero);                                            \
     void fit_gene(const Problem& problem, int gene, void* scratch, const Results& out);                              \
+    std::int64_t quasi_bytes(const QuasiProblem& problem);                                                           \
+    void quasi_gene(const QuasiProblem& problem, int gene, double* scratch);                                         \
     void survey_doubles(const double* x, int n, double largest, std::int64_t& n_inside, std::int64_t& n_fractional); \
     void survey_floats(const float* x, int n, double largest, std::int64_t& n_inside, std::int64_t& n_fractional);   \
     }
@@ -23,12 +26,17 @@ struct Kernel {
     const char* name;
     std::int64_t (*scratch_bytes)(const Problem&, int);
     void (*fit_gene)(const Problem&, int, void*, const Results&);
+    std::int64_t (*quasi_bytes)(const QuasiProblem&);
+    void (*quasi_gene)(const QuasiProblem&, int, double*);
     void (*survey_doubles)(const double*, int, double, std::int64_t&, std::int64_t&);
     void (*survey_floats)(const float*, int, double, std::int64_t&, std::int64_t&);
 };
 
-#define ISTHMUS_KERNEL_OF(isa) \
-    { #isa, isa::scratch_bytes, isa::fit_gene, isa::survey_doubles, isa::survey_floats }
+#define ISTHMUS_KERNEL_OF(isa)                                                                           \
+    {                                                                                                    \
+#isa, isa::scratch_bytes, isa::fit_gene, isa::quasi_bytes, isa::quasi_gene, isa::survey_doubles, \
+            isa::survey_floats                                                                           \
+    }
 inline Kernel baseline_kernel() { return ISTHMUS_KERNEL_OF(baseline); }
 
 #ifdef ISTHMUS_HAVE_AVX2

@@ -21,10 +21,10 @@ from isthmus.errors import InputError
 from isthmus.glm import information as info
 from isthmus.glm import kernel, refit
 from isthmus.glm.adjusted_profile import adjusted_profile
+from isthmus.glm.quasi_deviance import residual_deviances
 from isthmus.glm.ranges import ranges
 from isthmus.glm.squeeze import squeeze
 from isthmus.glm.trend import fit_trend, has_trend
-from isthmus.glm.unit_deviance import scaled_chi_square, unit_deviance
 
 if TYPE_CHECKING:
     from isthmus.glm.hypothesis import Hypothesis
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _LEAST_GENES = 50
 _PLENTY = 200  # residual degrees of freedom at which maximum-likelihood dispersions need no adjustment
 _ROUNDING = 16 * np.finfo(float).eps  # by what two sums of the same log-likelihood may differ
-_AT_ONCE = 1_000_000  # cells x genes held as dense numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +100,7 @@ def quasi_fit(fit: GlmFit, evidence: Evidence, *, n_threads: int = 1) -> QuasiFi
         alpha = np.zeros(len(own))
         if len(held):
             alpha = np.nan_to_num(np.exp(held[0] * model.z[0, 0] + model.zeta_offset[0]))
-        deviance, df = _residual_deviance(model, own_evidence, own, fits, alpha)
+        deviance, df = _residual_deviance(model, own_evidence, own, fits, alpha, n_threads)
         parts.append(fits)
         deviances.append(deviance)
         dfs.append(df)
@@ -177,27 +176,19 @@ def _gene_wise(fit: GlmFit, evidence: Evidence, genes: np.ndarray, n_threads: in
 
 
 def _residual_deviance(
-    model: Model, evidence: Evidence, genes: np.ndarray, fits: GeneFits, alpha: np.ndarray
+    model: Model, evidence: Evidence, genes: np.ndarray, fits: GeneFits, alpha: np.ndarray, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Adjusted residual deviance and its degrees of freedom, ``(n,)`` each: sums over cells of d / c and (1 - h) k, h
-    being the leverages. With observation weights w: w d / c, of a variance that is the smaller the larger w."""
-    n_cells = len(model.x)
-    deviance, df = np.empty(len(genes)), np.empty(len(genes))
-    columns = evidence.counts.matrix[:, genes].tocsc()
-    inverse = info.invert(fits.expected_info, {})
-    step = max(1, _AT_ONCE // n_cells)
-    for first in range(0, len(genes), step):
-        part = slice(first, min(first + step, len(genes)))
-        y = np.asarray(columns[:, part].toarray(), dtype=float)
-        eta = model.x @ np.nan_to_num(fits.mean_coef[:, part]) + model.offset[:, None]
-        if evidence.gene_offset is not None:
-            eta += evidence.gene_offset[:, genes[part]]
-        mu = np.exp(np.clip(eta, -60, 50))
-        a = np.broadcast_to(alpha[part], mu.shape)
-        scale, k = scaled_chi_square(mu, a)
-        leverage = np.einsum("nf,gfh,nh->ng", model.x, np.nan_to_num(inverse[part]), model.x, optimize=True)
-        w = 1.0 if evidence.weights is None else evidence.weights[:, genes[part]]
-        leverage = np.clip(leverage * w * mu / (1 + a * mu), 0, 1)
-        deviance[part] = (w * unit_deviance(y, mu, a) / scale).sum(axis=0)
-        df[part] = ((1 - leverage) * k * (w > 0)).sum(axis=0)
-    return deviance, df
+    """Adjusted residual deviance and its degrees of freedom, ``(n,)`` each."""
+    matrix, offset, weights = evidence.counts.matrix, evidence.gene_offset, evidence.weights
+    columns = matrix if len(genes) == matrix.shape[1] else matrix[:, genes]
+    return residual_deviances(
+        columns.tocsc(),
+        model.x,
+        model.offset,
+        np.nan_to_num(fits.mean_coef),
+        alpha,
+        np.nan_to_num(info.invert(fits.expected_info, {})),
+        gene_offset=None if offset is None else offset[:, genes],
+        weights=None if weights is None else weights[:, genes],
+        n_threads=n_threads,
+    )

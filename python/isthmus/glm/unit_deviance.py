@@ -39,6 +39,31 @@ def scaled_chi_square(mu: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np
     return np.exp(log_variance - log_expectation) / 2, 2 * np.exp(2 * log_expectation - log_variance)
 
 
+def cubic_pieces(alpha: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """The same interpolation at each of some dispersions, as cubic polynomials of the log mean.
+
+    Returns
+    -------
+    low, step
+        Log mean at which the first piece begins, and the length of each.
+    pieces
+        ``(n, n_pieces, 8)``: coefficients of log E and of log V in ascending order, of the distance from the piece's
+        beginning.
+    """
+    own, back = np.unique(
+        np.clip(np.log(np.maximum(alpha, 1e-300)), _LOG_ALPHA[0], _LOG_ALPHA[-1]), return_inverse=True
+    )
+    step = float(_LOG_MEAN[1] - _LOG_MEAN[0])
+    pieces = np.empty((len(own), len(_LOG_MEAN) - 1, 8))
+    for place, spline in enumerate(_tables()):
+        value, slope, bend = (spline(_LOG_MEAN, own, dx=order).T for order in range(3))
+        third = np.diff(bend, axis=1) / step  # constant on a piece
+        pieces[:, :, 4 * place : 4 * place + 4] = np.stack(
+            [value[:, :-1], slope[:, :-1], bend[:, :-1] / 2, third / 6], axis=2
+        )
+    return float(_LOG_MEAN[0]), step, pieces[back.reshape(-1)]
+
+
 @lru_cache(maxsize=1)
 def _tables() -> tuple[RectBivariateSpline, RectBivariateSpline]:
     """log E and log V on a grid of log mean and log alpha."""
