@@ -199,12 +199,28 @@ def test_message_with_few_samples(problem):
     assert '`noise_model` = "normal" with 18 residual degrees of freedom' in messages[0]
 
 
+def test_a_group_without_variance_is_told_and_leaves_other_genes_alone(problem):
+    """As a gene that one group does not express after log(1 + x): its likelihood has no maximum."""
+    y, cells, _ = problem
+    flat = y.copy()
+    flat.loc[(cells["group"] == "a").to_numpy(), ["g1", "g5"]] = -0.25
+    flat["g6"] = 3.0
+    options = {"cell_data": cells, "dispersion_design": "~ group", "noise_model": "normal"}
+    with pytest.warns(ConvergenceWarning, match="3 genes of 8 did not converge"):
+        fit = isthmus.fit_glm(flat, "~ group + age", **options)
+    assert list(np.flatnonzero(fit.status == "not_converged")) == [1, 5, 6]
+    assert np.isnan(isthmus.test_glm(fit, "age")["pval"][[1, 5, 6]]).all()
+    rest = [0, 2, 3, 4, 7]
+    own = isthmus.fit_glm(y.iloc[:, rest], "~ group + age", **options)
+    np.testing.assert_allclose(fit.log_likelihood[rest], own.log_likelihood, rtol=1e-10)
+
+
 def test_wrong_calls_are_sentences(problem):
     y, cells, _ = problem
     options = {"cell_data": cells, "noise_model": "normal"}
     with pytest.raises(InputError, match=r'`dispersion` must be "ml" where `noise_model` is "normal"'):
         isthmus.fit_glm(y, "~ age", dispersion="trend", **options)
-    with pytest.raises(InputError, match="`data` must be finite; got 1 missing or infinite value, the first in gene"):
+    with pytest.raises(InputError, match=r"`data` must be finite; got 1 missing or infinite value \(nan in cell"):
         isthmus.fit_glm(y.mask(y == y.iloc[3, 2]), "~ age", **options)
     with pytest.raises(InputError, match="`noise_model` must be 'nb', 'poisson' or 'normal'; got 'beta'"):
         isthmus.fit_glm(y, "~ age", cell_data=cells, noise_model="beta")

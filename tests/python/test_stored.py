@@ -246,6 +246,34 @@ def test_offsets_and_weights_are_cut_with_the_genes_of_a_test(adata, tmp_path, n
         assert_same_tests(*tables)
 
 
+@pytest.mark.filterwarnings("ignore::isthmus.errors.ConvergenceWarning")  # groups of a gene that are zero throughout
+@pytest.mark.parametrize("kind", KINDS)
+def test_normal_fits_of_stored_values(adata, kind, tmp_path, never_whole):
+    own = adata.copy()
+    own.X = own.X.astype(float)
+    own.X.data = np.log1p(own.X.data) - 1  # negative values too
+    backed = keep(own, kind, tmp_path)
+    options = {"noise_model": "normal", "dispersion_design": "~ group"}
+    wanted, got = (isthmus.fit_glm(data, "~ group + age", **options) for data in (own, backed))
+    assert_same_fit(got, wanted, rtol=1e-10)
+    for method in ("wald", "lrt", "score"):
+        tables = [isthmus.test_glm(fit, "group[T.b]", method=method) for fit in (got, wanted)]
+        assert_same_tests(*tables)
+
+
+@pytest.mark.parametrize("kind", ["h5ad csr", "dask dense"])
+def test_missing_values_in_a_store_are_counted_and_placed(adata, kind, tmp_path):
+    own = adata.copy()
+    own.X = own.X.astype(float)
+    own.X.data[[0, 7, -1]] = [np.nan, np.inf, -np.inf]
+    backed = keep(own, kind, tmp_path)
+    cell, gene = own.obs_names[0], own.var_names[own.X.indices[0]]
+    with pytest.raises(
+        InputError, match=rf"must be finite; got 3 missing or infinite values \(nan in .*{cell}.*{gene}"
+    ):
+        isthmus.fit_glm(backed, "~ 1", noise_model="normal")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_levels_of_stored_counts(adata, kind, tmp_path, never_whole):
     own = adata.copy()

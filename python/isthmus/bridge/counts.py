@@ -28,8 +28,12 @@ def counts_of_r(
     `gene_names` are names with their mask, as in `read_names`. With `keep_stored` what a Python object has in a file
     stays there, to be read in pieces; with `any_values` the numbers need not be counts.
     """
-    read_python = counts_module.open_counts if keep_stored else counts_module.read_counts
-    read_any = counts_module.read_values if any_values else read_python
+    in_memory, stored_too = (
+        (counts_module.read_values, counts_module.open_values)
+        if any_values
+        else (counts_module.read_counts, counts_module.open_counts)
+    )
+    read_any = stored_too if keep_stored else in_memory
     given = read_names(gene_names)
     if not isinstance(wire, Mapping) or "dim" not in wire:
         given = given[0] if given is not None and len(given) == 1 else given  # a column of var

@@ -7,7 +7,7 @@ costs no second copy of it. Buffers of a CSR matrix are shared with the caller a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from isthmus.data.matrix import as_csr, check_values
+from isthmus.data.matrix import as_csr, check_finite_pieces, check_pieces
 from isthmus.data.stored import StoredMatrix, is_stored
 from isthmus.data.wording import plural, some
 from isthmus.errors import InputError
@@ -101,19 +101,12 @@ def read_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, g
     >>> counts.matrix.shape, list(counts.gene_names)
     ((3, 2), ['gene1', 'gene2'])
     """
-    counts = read_matrix(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
-    check_values(counts.matrix, counts.cell_names, counts.gene_names)
-    return counts
+    return _checked(_read(data, layer, cell_data, gene_names, keep_stored=False), check_pieces)
 
 
 def open_counts(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
     """`read_counts` that leaves what is stored where it is: ``matrix`` is a `StoredMatrix`, checked in one pass."""
-    counts = _read(data, layer, cell_data, gene_names, keep_stored=True)
-    if isinstance(counts.matrix, StoredMatrix):
-        counts.matrix.check(counts.cell_names, counts.gene_names)
-    else:
-        check_values(counts.matrix, counts.cell_names, counts.gene_names)
-    return counts
+    return _checked(_read(data, layer, cell_data, gene_names, keep_stored=True), check_pieces)
 
 
 def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
@@ -122,14 +115,22 @@ def read_matrix(data: Any, *, layer: str | None = None, cell_data: Any = None, g
 
 
 def read_values(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
-    """`read_counts` of values that need not be counts: any finite numbers; what is stored is read as a whole."""
-    read = read_matrix(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
-    bad = np.flatnonzero(~np.isfinite(read.matrix.data))
-    if bad.size:
-        gene = read.gene_names[read.matrix.indices[bad[0]]]
-        msg = f"`data` must be finite; got {plural(bad.size, 'missing or infinite value')}, the first in gene '{gene}'."
-        raise InputError(msg)
-    return read
+    """`read_counts` of values that need not be counts: any finite numbers."""
+    return _checked(_read(data, layer, cell_data, gene_names, keep_stored=False), check_finite_pieces)
+
+
+def open_values(data: Any, *, layer: str | None = None, cell_data: Any = None, gene_names: Any = None) -> Counts:
+    """`read_values` that leaves what is stored where it is, as `open_counts` does."""
+    return _checked(_read(data, layer, cell_data, gene_names, keep_stored=True), check_finite_pieces)
+
+
+def _checked(counts: Counts, rules: Callable[..., object]) -> Counts:
+    if isinstance(counts.matrix, StoredMatrix):
+        counts.matrix.check(counts.cell_names, counts.gene_names, rules)
+        return counts
+    piece = counts.matrix, counts.cell_names, counts.gene_names
+    rules([piece], lambda: [piece])
+    return counts
 
 
 def _read(data: Any, layer: str | None, cell_data: Any, gene_names: Any, *, keep_stored: bool) -> Counts:

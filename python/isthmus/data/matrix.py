@@ -153,6 +153,21 @@ def check_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) 
     return n_fractional
 
 
+def check_finite_pieces(pieces: Iterable[Piece], again: Callable[[], Iterable[Piece]]) -> None:
+    """`check_pieces` for values that need not be counts: any finite numbers."""
+    every = [bool(np.isfinite(matrix.data).all()) for matrix, _, _ in pieces]
+    if all(every):
+        return
+    n_bad, example = 0, ""
+    for matrix, cell_names, gene_names in again():
+        bad = np.flatnonzero(~np.isfinite(matrix.data))
+        if bad.size and not n_bad:
+            example = f"{matrix.data[bad[0]]:.6g} in {_place(matrix, int(bad[0]), cell_names, gene_names)}"
+        n_bad += bad.size
+    msg = f"`data` must be finite; got {plural(n_bad, 'missing or infinite value')} ({example}). Fill or drop them."
+    raise InputError(msg)
+
+
 def _refuse_values(pieces: Callable[[], Iterable[Piece]]) -> None:
     """Raise for the worst kind of value present. Reached only when there is one, so the full-size masks are
     affordable."""

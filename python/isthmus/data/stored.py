@@ -19,7 +19,9 @@ from isthmus.data.matrix import as_csr, check_pieces, row_blocks
 from isthmus.data.sums import row_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Rules = Callable[..., object]  # of pieces, and what gives them once more
 
 _TILE = 1 << 21  # values read in one go (of a dense matrix: zeros too)
 _CHUNK = 6 << 20  # stored values of a range of genes that is held at once: 50 to 75 MB, and as much for its layout
@@ -59,8 +61,8 @@ class StoredMatrix:
         n_cells, n_genes = self.values.shape
         return int(n_cells), int(n_genes)
 
-    def check(self, cell_names: np.ndarray, gene_names: np.ndarray) -> None:
-        """Check every value, as `isthmus.data.matrix.check_values` does, and take the survey on the way."""
+    def check(self, cell_names: np.ndarray, gene_names: np.ndarray, rules: Rules = check_pieces) -> None:
+        """Check every value by rules of `isthmus.data.matrix`, and take the survey on the way."""
         entries, sums = np.zeros(self.shape[1], dtype=np.int64), np.zeros(self.shape[0])
 
         def pieces() -> Iterator[tuple[sparse.csr_matrix, np.ndarray, np.ndarray]]:
@@ -73,7 +75,7 @@ class StoredMatrix:
                 entries[columns] += np.bincount(tile.indices, minlength=tile.shape[1])
                 sums[rows] += row_sums(tile)
 
-        check_pieces(noted(), pieces)
+        rules(noted(), pieces)
         self.survey = Survey(entries, sums)
 
     def columns(self, first: int, last: int) -> sparse.csr_matrix:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.counts import Counts, open_counts, read_values
+from isthmus.data.counts import Counts, open_counts, open_values
 from isthmus.data.design import Design, read_design
 from isthmus.data.wording import plural
 from isthmus.errors import ConvergenceWarning, InputError
@@ -155,7 +155,7 @@ def fit_glm(
     noise_model = {"negative_binomial": "nb", "norm": "normal"}.get(noise_model, noise_model)  # type: ignore[assignment]
     _check_choices(noise_model, dispersion, dtype, max_iter, tol, chunk_genes)
     threads = read_threads(n_threads)
-    read = read_values if noise_model == "normal" else open_counts
+    read = open_values if noise_model == "normal" else open_counts
     counts = data if isinstance(data, Counts) else read(data, layer=layer, cell_data=cell_data, gene_names=gene_names)
     columns = {"as_numeric": as_numeric, "as_categorical": as_categorical}
     if by is not None:

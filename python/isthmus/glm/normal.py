@@ -65,6 +65,17 @@ def fit_genes(
     return kernel.join(parts)
 
 
+def _solve(information: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Gene by gene. Where the variance of some cells has all but vanished, the others tell nothing to all digits: such
+    a gene takes the shortest solution, and ends as not converged."""
+    try:
+        return np.asarray(np.linalg.solve(information, right))
+    except np.linalg.LinAlgError:
+        if len(information) > 1:
+            return np.concatenate([_solve(i[None], r[None]) for i, r in zip(information, right, strict=True)])
+        return np.asarray(np.linalg.pinv(information, hermitian=True) @ right)
+
+
 class _Genes:
     """Dense values of some genes, ``(n_cells, n)``, less their offsets."""
 
@@ -110,7 +121,7 @@ class _Genes:
         w = w / w.max(axis=0)
         information = np.einsum("nf,ng,nh->gfh", self.x, w, self.x, optimize=True)
         right = (self.x.T @ (w * self.y)).T[:, :, None]
-        return np.asarray(np.linalg.solve(information, right)[:, :, 0].T)
+        return _solve(information, right)[:, :, 0].T
 
     def log_likelihood(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         precision, rest = self.precision(b), self.y - self.x @ a

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, open_counts, read_counts, read_values
+from isthmus.data.counts import Counts, cells_unnamed, genes_unnamed, open_counts, open_values, read_counts, read_values
 from isthmus.data.stored import StoredMatrix, pieces
 from isthmus.data.wording import some
 from isthmus.errors import InputError
@@ -140,7 +140,7 @@ def _remembered(fit: GlmFit, *, keep_stored: bool) -> Counts | None:
 def reader(fit: GlmFit, *, keep_stored: bool) -> Callable[..., Counts]:
     """How the data of a fit are read again."""
     if fit.settings["noise_model"] == "normal":
-        return read_values
+        return open_values if keep_stored else read_values
     return open_counts if keep_stored else read_counts
 
 
