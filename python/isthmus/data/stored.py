@@ -21,8 +21,6 @@ from isthmus.data.sums import row_sums
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Rules = Callable[..., object]  # of pieces, and what gives them once more
-
 _TILE = 1 << 21  # values read in one go (of a dense matrix: zeros too)
 _CHUNK = 6 << 20  # stored values of a range of genes that is held at once: 50 to 75 MB, and as much for its layout
 
@@ -61,7 +59,9 @@ class StoredMatrix:
         n_cells, n_genes = self.values.shape
         return int(n_cells), int(n_genes)
 
-    def check(self, cell_names: np.ndarray, gene_names: np.ndarray, rules: Rules = check_pieces) -> None:
+    def check(
+        self, cell_names: np.ndarray, gene_names: np.ndarray, rules: Callable[..., object] = check_pieces
+    ) -> None:
         """Check every value by rules of `isthmus.data.matrix`, and take the survey on the way."""
         entries, sums = np.zeros(self.shape[1], dtype=np.int64), np.zeros(self.shape[0])
 
