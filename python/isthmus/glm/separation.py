@@ -110,7 +110,8 @@ def find_separation(
     genes = np.flatnonzero(suspect_mean | suspect_dispersion)
     if not genes.size:
         return []
-    mean_rows, dispersion_rows = _Rows(x, offset), _Rows(z, zeta_offset)
+    mean_rows = _Rows(x, offset)
+    dispersion_rows = _Rows(z, zeta_offset) if suspect_dispersion.any() else mean_rows
     columns = counts[:, genes].tocsc()
     found: list[Separation] = []
     for place, gene in enumerate(genes):
@@ -161,7 +162,7 @@ class _Rows:
     def __init__(self, design: np.ndarray, offset: np.ndarray) -> None:
         scale = np.abs(design).max(axis=0, initial=0)
         self.scale = np.where(scale > 0, scale, 1.0)
-        first, self.row_of_cell = _distinct(design)
+        first, self.row_of_cell = cone.distinct_rows(design)
         self._own = design[first]
         self.rows = self._own / self.scale
         self._null_spaces: dict[bytes, np.ndarray] = {}
@@ -195,19 +196,6 @@ class _Rows:
     def unscaled(self, directions: np.ndarray) -> np.ndarray:
         """Orthonormal basis, in the parameters' own units, of directions found for scaled columns."""
         return np.asarray(np.linalg.qr(directions / self.scale[:, None])[0])
-
-
-def _distinct(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One cell of each distinct row, and the row of each cell.
-
-    Rows are told apart by one number each, a sum with irregular weights: sorting numbers is much faster than sorting
-    rows. Should two rows share their number, the rows are sorted after all.
-    """
-    weights = np.sqrt(np.arange(2.0, design.shape[1] + 2)) * np.pi
-    _, first, row_of_cell = np.unique(design @ weights, return_index=True, return_inverse=True)
-    if not np.array_equal(design[first][row_of_cell], design):
-        _, first, row_of_cell = np.unique(design, axis=0, return_index=True, return_inverse=True)
-    return first, row_of_cell.reshape(-1)
 
 
 def _mean_separation(
