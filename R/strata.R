@@ -4,8 +4,9 @@
 fit_strata <- function(arguments, by, fitted, call) {
   counts <- as_counts(arguments$data, assay = arguments$assay, call = call)
   source <- replace_cell_data(counts$cells, arguments$cell_data, counts$matrix$genes, call)
-  if (!is.null(source$python)) {
-    abort_input("`by` needs data whose columns are cells in R; got an AnnData. Use as_sce() first.", call)
+  if (inherits(arguments$data, "python.builtin.object") && !is_anndata(arguments$data)) {
+    rule <- "`by` needs data whose cells can be told apart in R, or an AnnData; got a Python object of class %s."
+    abort_input(sprintf(rule, class(arguments$data)[[1L]]), call)
   }
   labels <- stratum_labels(by, source, call)
   name <- if (is.character(by) && length(by) == 1L) by else "stratum"
@@ -29,7 +30,7 @@ fit_strata <- function(arguments, by, fitted, call) {
 
 fit_stratum <- function(arguments, source, at, name, level, call) {
   own <- arguments
-  own$data <- arguments$data[, at, drop = FALSE]
+  own$data <- data_cells(arguments$data, at)
   for (argument in c("design", "dispersion_design")) {
     own[[argument]] <- rows_of_cells(arguments[[argument]], at, source$n, argument, call)
   }
@@ -54,7 +55,7 @@ stratum_labels <- function(by, source, call) {
     rule <- "`by` must be a column of the cells' data or one label per cell; there is no column '%s'."
     abort_input(sprintf(rule, by), call)
   }
-  labels <- if (column) plain_column(source$table[[by]]) else plain_column(by)
+  labels <- if (column) cell_frame(source, by)[[by]] else plain_column(by)
   if (length(labels) != source$n) {
     rule <- "`by` must be a column of the cells' data or one label per cell (%d); got %d."
     abort_input(sprintf(rule, source$n, length(labels)), call)
@@ -63,6 +64,24 @@ stratum_labels <- function(by, source, call) {
     abort_input(sprintf("`by` must not be missing; got %d missing values.", sum(is.na(labels))), call)
   }
   droplevels(as.factor(labels))
+}
+
+is_anndata <- function(data) inherits(data, "anndata._core.anndata.AnnData")
+
+# Some cells: columns in R, rows of an AnnData, which stays in its file if it lies in one
+data_cells <- function(data, at) {
+  if (is_anndata(data)) {
+    return(reticulate::py_get_item(data, reticulate::np_array(at - 1L, "int64")))
+  }
+  data[, at, drop = FALSE]
+}
+
+n_data_cells <- function(data) {
+  if (!is_anndata(data)) {
+    return(NCOL(data))
+  }
+  n <- data$n_obs # already R's where the object was made to convert
+  if (inherits(n, "python.builtin.object")) reticulate::py_to_r(n) else n
 }
 
 refuse_table_column <- function(name, call) {
@@ -113,11 +132,11 @@ test_strata <- function(fits, arguments, envir, call) {
   needed <- !identical(arguments$method, "wald") || !is.null(arguments$replicate) || any(separated)
   if (is.null(arguments$data) && needed) arguments$data <- data_of_call(attr(fits, "call"), envir)
   n <- attr(fits, "n_cells")
-  if (!is.null(arguments$data)) check_cells(NCOL(arguments$data), n, "data", call)
+  if (!is.null(arguments$data)) check_cells(n_data_cells(arguments$data), n, "data", call)
   stacked(fits, function(level) {
     at <- attr(fits, "cells")[[level]]
     own <- arguments
-    if (!is.null(own$data)) own$data <- own$data[, at, drop = FALSE]
+    if (!is.null(own$data)) own$data <- data_cells(own$data, at)
     for (argument in c("replicate", "offset", "weights")) {
       own[argument] <- list(columns_of_cells(arguments[[argument]], at, n, argument, call))
     }

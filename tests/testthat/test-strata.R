@@ -40,6 +40,31 @@ test_that("each level is fitted and tested by itself", {
   expect_equal(test_glm(kept, "conditionB")$pval, test_glm(fits, "conditionB")$pval)
 })
 
+test_that("levels of an AnnData that R holds, in memory or in a file, are those of the object in R", {
+  skip_if_no_engine()
+  sce <- strata_sce()
+  adata <- suppressMessages(as_anndata(sce))
+  path <- tempfile(fileext = ".h5ad")
+  adata$write_h5ad(path)
+  backed <- reticulate::import("anndata")$read_h5ad(path, backed = "r")
+  on.exit(backed$file$close())
+  wanted <- fit_quietly(sce, ~condition, by = "type", size_factors = NULL)
+  for (data in list(adata, backed)) {
+    fits <- fit_quietly(data, ~condition, by = "type", size_factors = NULL)
+    expect_identical(names(fits), names(wanted))
+    expect_equal(coef(fits), coef(wanted))
+    for (method in c("wald", "lrt")) {
+      found <- test_glm(fits, "conditionB", method = method, data = data)
+      expect_equal(found, test_glm(wanted, "conditionB", method = method, data = sce))
+    }
+    labels <- rep(c("one", "two"), each = 20)
+    expect_identical(names(fit_quietly(data, ~1, by = labels, size_factors = NULL)), c("one", "two"))
+  }
+  expect_error(test_glm(fits, "conditionB", method = "lrt", data = backed[1:9]), "must have one row or value per cell")
+  matrix <- reticulate::r_to_py(matrix(1:6, 2))
+  expect_error(fit_glm(matrix, by = "type"), "got a Python object of class numpy.ndarray", class = "isthmus_input_error")
+})
+
 test_that("a saved fit by levels is the same in both languages, and without R's part", {
   skip_if_no_engine()
   sce <- strata_sce()
