@@ -61,8 +61,8 @@ test_that("levels of an AnnData that R holds, in memory or in a file, are those 
     expect_identical(names(fit_quietly(data, ~1, by = labels, size_factors = NULL)), c("one", "two"))
   }
   expect_error(test_glm(fits, "conditionB", method = "lrt", data = backed[1:9]), "must have one row or value per cell")
-  matrix <- reticulate::r_to_py(matrix(1:6, 2))
-  expect_error(fit_glm(matrix, by = "type"), "got a Python object of class numpy.ndarray", class = "isthmus_input_error")
+  refused <- tryCatch(fit_glm(reticulate::r_to_py(matrix(1:6, 2)), by = "type"), isthmus_input_error = identity)
+  expect_match(conditionMessage(refused), "got a Python object of class numpy.ndarray", fixed = TRUE)
 })
 
 test_that("a saved fit by levels is the same in both languages, and without R's part", {
