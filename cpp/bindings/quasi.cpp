@@ -107,9 +107,12 @@ py::tuple quasi_deviances(const Packed<std::int64_t>& indptr, const Packed<std::
     p.df = df.mutable_data();
     std::atomic<bool> stop{false};
     std::atomic<int> next{0};
-    const auto work = [&](int) {
-        isthmus::Aligned<double> scratch(static_cast<std::size_t>(chosen.quasi_bytes(p)) / sizeof(double));
-        for (int gene = next++; gene < p.n_genes && !stop; gene = next++) chosen.quasi_gene(p, gene, scratch.data());
+    std::vector<isthmus::Aligned<double>> scratch;
+    for (int t = 0; t < n_threads; ++t)
+        scratch.emplace_back(static_cast<std::size_t>(chosen.quasi_bytes(p)) / sizeof(double));
+    const auto work = [&](int thread) {
+        double* own = scratch[static_cast<std::size_t>(thread)].data();
+        for (int gene = next++; gene < p.n_genes && !stop; gene = next++) chosen.quasi_gene(p, gene, own);
     };
     bool ok = false;
     {

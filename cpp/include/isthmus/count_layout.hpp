@@ -35,10 +35,9 @@ void count_entries(const Index* indices, std::int64_t nnz, Index first, std::siz
 template <class Index>
 void count_entries(const Index* indices, std::int64_t nnz, Index first, std::size_t n_genes, int n_threads,
                    std::int64_t* size) {
-    std::vector<std::vector<std::int64_t>> own(static_cast<std::size_t>(n_threads));
+    std::vector<std::vector<std::int64_t>> own(static_cast<std::size_t>(n_threads), std::vector<std::int64_t>(n_genes));
     on_threads(n_threads, [&](int t) {
         std::vector<std::int64_t>& part = own[static_cast<std::size_t>(t)];
-        part.assign(n_genes, 0);
         const std::int64_t from = nnz * t / n_threads, to = nnz * (t + 1) / n_threads;
         count_entries(indices + from, to - from, first, n_genes, part.data());
     });

@@ -36,6 +36,7 @@ static inline void keep(const Problem& p, int gene, const Gene& g) {
     const std::int64_t bytes = kept_bytes(p, g);
     if (bytes > static_cast<std::int64_t>(sizeof(PackedCount)) * g.n_nonzero) return;
     Arena arena{static_cast<char*>(p.keep(p.kept, gene, bytes))};
+    if (!arena.next) return;
     KeptGene* k = arena.take<KeptGene>(1);
     *k = {g.n_nonzero, g.offset_total, g.constant, g.total, nullptr, nullptr, nullptr, nullptr, nullptr};
     k->node_total = copied(g.node_total, p.n_strata * p.nodes.n, arena);

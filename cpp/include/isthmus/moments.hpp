@@ -1,8 +1,8 @@
 // The memory behind kept.hpp: what fits of one layout of counts need of each gene, as long as it stays the same.
 #pragma once
 
-#include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 
 #include "layout.hpp"
@@ -38,7 +38,10 @@ class Moments {
         };
         problem.keep = [](void* kept, int gene, std::int64_t bytes) -> void* {
             Aligned<char>& own = static_cast<Moments*>(kept)->at(gene);
-            own = Aligned<char>(static_cast<std::size_t>(bytes));
+            try {
+                own = Aligned<char>(static_cast<std::size_t>(bytes));
+            } catch (const std::bad_alloc&) {  // on a thread of ours nobody would catch it
+            }
             return own.data();
         };
         return lock;

@@ -99,8 +99,8 @@ struct Problem {
     std::int64_t weight_gene_stride;
     // memory for genes from one fit to the next (kept.hpp); null: none
     void* kept;
-    const void* (*recall)(void* kept, int gene);  // what was kept of this gene, or null
-    void* (*keep)(void* kept, int gene, std::int64_t bytes);
+    const void* (*recall)(void* kept, int gene);              // what was kept of this gene, or null
+    void* (*keep)(void* kept, int gene, std::int64_t bytes);  // null: there is no memory
     // what to do
     const double* start_mean;        // (n_genes, mean.n_columns) or null: chosen by the kernel
     const double* start_dispersion;  // (n_genes, dispersion.n_columns) or null
