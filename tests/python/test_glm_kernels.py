@@ -272,3 +272,23 @@ def test_one_layout_serves_other_designs(design):
         fit_genes(counts, x, z, offset, laid_out=laid_out, chosen=np.array([12]))
     with pytest.raises(ValueError, match="must have one row per cell"):
         fit_genes(counts, x[:-1], z[:-1], offset[:-1], laid_out=laid_out, chosen=chosen)
+
+
+@pytest.mark.parametrize("case", ["covariate", "nodes"])
+def test_counts_of_any_size_are_fitted_alike(case):
+    """One count beyond 16 bits and all genes are laid out wide; more cells than a block of places holds."""
+    from isthmus.glm.kernel import fit_genes
+
+    rng = np.random.default_rng(8)
+    n = (1 << 16) + 4_000
+    group, one = rng.integers(0, 2, n), np.ones(n)
+    x = np.column_stack([one, group] + ([rng.normal(size=n)] if case == "covariate" else [])).astype(float)
+    offset = rng.normal(0, 0.3, n)
+    counts = sp.random(n, 5, density=0.05, format="csr", random_state=2, data_rvs=lambda k: rng.integers(1, 300, k))
+    beyond = sp.csr_matrix(([70_000.0, 65_536.0], ([5, n - 1], [0, 0])), shape=(n, 1))
+    packed = fit_genes(counts, x, x[:, :1], offset, n_threads=2)
+    wide = fit_genes(sp.hstack([counts, beyond], format="csr"), x, x[:, :1], offset)
+    assert (packed.n_nodes > 0).all() == (case == "nodes")
+    for name in FIELDS:
+        axis = 1 if name.endswith("coef") else 0
+        np.testing.assert_array_equal(getattr(packed, name), np.take(getattr(wide, name), np.arange(5), axis=axis))
