@@ -49,7 +49,7 @@ as_anndata <- function(x, on_loss = "warn") {
   call <- rlang::current_env()
   load_classes()
   check_on_loss(on_loss, call)
-  if (inherits(x, "anndata._core.anndata.AnnData")) {
+  if (is_anndata(x)) {
     return(x)
   }
   prepared <- experiment_parts(x, call)
@@ -105,6 +105,8 @@ readable <- function(expression, call) {
     abort_input(text, call)
   })
 }
+
+is_anndata <- function(x) inherits(x, "anndata._core.anndata.AnnData")
 
 # At the first look at an object of a class that is not loaded yet R attaches its package, and says so.
 load_classes <- function() loadNamespace("SingleCellExperiment")

@@ -66,8 +66,6 @@ stratum_labels <- function(by, source, call) {
   droplevels(as.factor(labels))
 }
 
-is_anndata <- function(data) inherits(data, "anndata._core.anndata.AnnData")
-
 # Some cells: columns in R, rows of an AnnData, which stays in its file if it lies in one
 data_cells <- function(data, at) {
   if (is_anndata(data)) {
@@ -76,13 +74,7 @@ data_cells <- function(data, at) {
   data[, at, drop = FALSE]
 }
 
-n_data_cells <- function(data) {
-  if (!is_anndata(data)) {
-    return(NCOL(data))
-  }
-  n <- data$n_obs # already R's where the object was made to convert
-  if (inherits(n, "python.builtin.object")) reticulate::py_to_r(n) else n
-}
+n_data_cells <- function(data, call) if (is_anndata(data)) python_cell_source(data, call)$n else NCOL(data)
 
 refuse_table_column <- function(name, call) {
   taken <- c(
@@ -132,7 +124,7 @@ test_strata <- function(fits, arguments, envir, call) {
   needed <- !identical(arguments$method, "wald") || !is.null(arguments$replicate) || any(separated)
   if (is.null(arguments$data) && needed) arguments$data <- data_of_call(attr(fits, "call"), envir)
   n <- attr(fits, "n_cells")
-  if (!is.null(arguments$data)) check_cells(n_data_cells(arguments$data), n, "data", call)
+  if (!is.null(arguments$data)) check_cells(n_data_cells(arguments$data, call), n, "data", call)
   stacked(fits, function(level) {
     at <- attr(fits, "cells")[[level]]
     own <- arguments

@@ -3,7 +3,10 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "isthmus/kernel.hpp"
@@ -39,4 +42,15 @@ inline isthmus::MatrixView matrix_view(const Doubles& a, const std::string& name
 inline bool python_interrupted() {
     const py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
+}
+
+// A matrix of cells x genes, or null.
+inline const double* cells_by_genes(const std::optional<Doubles>& values, py::ssize_t n_cells, int n_genes,
+                                    const std::string& name, std::int64_t& cell_stride, std::int64_t& gene_stride) {
+    if (!values) return nullptr;
+    const isthmus::MatrixView view = matrix_view(*values, name);
+    require(view.rows == n_cells && view.columns == n_genes, "`" + name + "` must be cells x genes.");
+    cell_stride = view.row_stride;
+    gene_stride = view.column_stride;
+    return view.data;
 }

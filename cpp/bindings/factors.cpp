@@ -11,19 +11,14 @@
 #include <utility>
 #include <vector>
 
+#include "common.hpp"
 #include "isthmus/factors/kernel.hpp"
 #include "isthmus/factors/layout.hpp"
-
-namespace py = pybind11;
 
 namespace {
 
 using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using Flags = py::array_t<std::uint8_t, py::array::c_style | py::array::forcecast>;
-
-void require(bool ok, const std::string& message) {
-    if (!ok) throw py::value_error(message);
-}
 
 isthmus::FactorKernel factors_by_name(const std::string& name) {
     if (name == "baseline") return isthmus::baseline_factors();

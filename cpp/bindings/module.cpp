@@ -194,24 +194,6 @@ const double* start_values(const MaybeDoubles& start, py::ssize_t genes, py::ssi
     return start->data();
 }
 
-void set_gene_offset(const std::optional<Doubles>& gene_offset, std::int64_t n_cells, int genes, isthmus::Problem& p) {
-    if (!gene_offset) return;
-    const isthmus::MatrixView view = matrix_view(*gene_offset, "gene_offset");
-    require(view.rows == n_cells && view.columns == genes, "`gene_offset` must be cells x genes.");
-    p.gene_offset = view.data;
-    p.gene_offset_cell_stride = view.row_stride;
-    p.gene_offset_gene_stride = view.column_stride;
-}
-
-void set_weights(const std::optional<Doubles>& weights, std::int64_t n_cells, int genes, isthmus::Problem& p) {
-    if (!weights) return;
-    const isthmus::MatrixView view = matrix_view(*weights, "weights");
-    require(view.rows == n_cells && view.columns == genes, "`weights` must be cells x genes.");
-    p.weights = view.data;
-    p.weight_cell_stride = view.row_stride;
-    p.weight_gene_stride = view.column_stride;
-}
-
 py::dict fit_genes(const LaidOut& laid_out, const py::array_t<std::int64_t, py::array::c_style>& genes,
                    const Doubles& x, const Doubles& z,
                    const py::array_t<double, py::array::c_style | py::array::forcecast>& offset,
@@ -229,8 +211,10 @@ py::dict fit_genes(const LaidOut& laid_out, const py::array_t<std::int64_t, py::
     isthmus::Problem problem = isthmus::make_problem(cells, laid_out.counts, xv.rows);
     const Chosen chosen_genes(laid_out, genes);
     chosen_genes.choose(problem);
-    set_gene_offset(gene_offset, xv.rows, problem.n_genes, problem);
-    set_weights(weights, xv.rows, problem.n_genes, problem);
+    problem.gene_offset = cells_by_genes(gene_offset, xv.rows, problem.n_genes, "gene_offset",
+                                         problem.gene_offset_cell_stride, problem.gene_offset_gene_stride);
+    problem.weights = cells_by_genes(weights, xv.rows, problem.n_genes, "weights", problem.weight_cell_stride,
+                                     problem.weight_gene_stride);
     const bool nodes_hold = use_nodes && !problem.gene_offset && !problem.weights;
     const isthmus::NodeLayout nodes = nodes_hold ? isthmus::lay_out_nodes(cells) : isthmus::NodeLayout();
     problem.nodes = nodes.view();

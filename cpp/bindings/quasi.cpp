@@ -10,7 +10,7 @@
 
 #include "common.hpp"
 #include "isthmus/aligned.hpp"
-#include "isthmus/threads.hpp"
+#include "isthmus/parallel.hpp"
 
 namespace {
 
@@ -46,17 +46,6 @@ void check_columns(const Packed<std::int64_t>& indptr, const Packed<std::int32_t
     require(indptr.data()[indptr.size() - 1] <= counts.size(), "`indptr` must end within `counts`.");
     for (py::ssize_t k = 0; k < indices.size(); ++k)
         require(0 <= indices.data()[k] && indices.data()[k] < n_cells, "`indices` must be cells.");
-}
-
-// A matrix of cells x genes, or null.
-const double* cells_by_genes(const std::optional<Doubles>& values, py::ssize_t n_cells, int n_genes,
-                             const std::string& name, std::int64_t& cell_stride, std::int64_t& gene_stride) {
-    if (!values) return nullptr;
-    const isthmus::MatrixView view = matrix_view(*values, name);
-    require(view.rows == n_cells && view.columns == n_genes, "`" + name + "` must be cells x genes.");
-    cell_stride = view.row_stride;
-    gene_stride = view.column_stride;
-    return view.data;
 }
 
 py::tuple quasi_deviances(const Packed<std::int64_t>& indptr, const Packed<std::int32_t>& indices,
@@ -105,19 +94,15 @@ py::tuple quasi_deviances(const Packed<std::int64_t>& indptr, const Packed<std::
     p.weights = cells_by_genes(weights, n_cells, p.n_genes, "weights", p.weight_cell_stride, p.weight_gene_stride);
     p.deviance = deviance.mutable_data();
     p.df = df.mutable_data();
-    std::atomic<bool> stop{false};
-    std::atomic<int> next{0};
-    std::vector<isthmus::Aligned<double>> scratch;
-    for (int t = 0; t < n_threads; ++t)
-        scratch.emplace_back(static_cast<std::size_t>(chosen.quasi_bytes(p)) / sizeof(double));
-    const auto work = [&](int thread) {
-        double* own = scratch[static_cast<std::size_t>(thread)].data();
-        for (int gene = next++; gene < p.n_genes && !stop; gene = next++) chosen.quasi_gene(p, gene, own);
-    };
+    std::atomic<int> finished{0};
     bool ok = false;
     {
         const py::gil_scoped_release release;
-        ok = isthmus::run_threads(n_threads, stop, work, python_interrupted);
+        std::atomic<bool> stop{false};
+        ok = isthmus::over_genes(
+            p.n_genes, static_cast<std::size_t>(chosen.quasi_bytes(p)), n_threads, stop, finished,
+            [&](int gene, char* scratch) { chosen.quasi_gene(p, gene, reinterpret_cast<double*>(scratch)); },
+            python_interrupted);
     }
     if (!ok) throw py::error_already_set();
     return py::make_tuple(deviance, df);

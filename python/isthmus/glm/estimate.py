@@ -256,6 +256,7 @@ def _fit_moments(
     matrix = job.counts.matrix
     nothing = np.empty((len(x), 0))
     own: dict[str, Any] = {"gene_offset": job.gene_offset, "weights": job.weights}
+    options = options | {"laid_out": job.evidence.layout_for(job.counts.n_genes, options["n_threads"])}
     poisson = kernel.fit_genes(matrix, x, nothing, offset, start_mean=a0, **own, **options)
     means = np.nan_to_num(poisson.mean_coef)
     b, limit = start.moment_dispersion(matrix, x, z, offset, zeta_offset, means, **own)

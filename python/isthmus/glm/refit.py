@@ -194,6 +194,5 @@ def part_of(evidence: Evidence, genes: np.ndarray) -> Evidence:
         counts=own,
         gene_offset=None if offset is None else offset[:, genes],
         weights=None if weights is None else weights[:, genes],
-        _asked=[],
         _shared=[],
     )

@@ -53,23 +53,20 @@ class Evidence:
     weights: np.ndarray | None = None  # (n_cells, n_genes), those of cells too
     designs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # of the fit: x, z and the fixed part of log alpha
     several: bool = False  # are several refits of most genes to come?
-    _asked: list[int] = field(default_factory=list)  # sizes of the large refits so far
     _shared: list[LaidOut] = field(default_factory=list)  # one, once it is there
 
     def layout_for(self, n_genes: int, n_threads: int) -> LaidOut | None:
         """The counts laid out for refits of so many genes, the same for all of them.
 
-        None for counts that stay stored, for the plain NumPy kernel, and until it is known that several refits of most
-        genes are asked for: a model of its own has fewer strata than that of the fit, and a few genes are soon copied.
+        None for counts that stay stored, for the plain NumPy kernel, for a refit that is the only one (a model of its
+        own has fewer strata than that of the fit), and until most genes are asked for: a few are soon copied.
         """
         if self.designs is None or isinstance(self.counts.matrix, StoredMatrix) or kernel.kernel_name() == "reference":
             return None
-        many = 2 * n_genes >= self.counts.n_genes
-        if not self._shared and many and (self.several or self._asked):
+        if not self._shared and self.several and 2 * n_genes >= self.counts.n_genes:
             x, z, zeta = self.designs
             fixed = zeta if zeta.any() else None
             self._shared.append(kernel.lay_out(self.counts.matrix, x, z, dispersion_offset=fixed, n_threads=n_threads))
-        self._asked.extend([n_genes] * many)
         return self._shared[0] if self._shared else None
 
 
