@@ -215,6 +215,29 @@ def test_a_group_without_variance_is_told_and_leaves_other_genes_alone(problem):
     np.testing.assert_allclose(fit.log_likelihood[rest], own.log_likelihood, rtol=1e-10)
 
 
+@pytest.mark.parametrize("spread", ["~ 1", "~ group"])
+def test_a_group_of_weight_zero_leaves_its_parameters_without_an_estimate(problem, spread):
+    """And all others where a fit without its cells puts them."""
+    y, cells, _ = problem
+    weights, seen = np.ones(y.shape), (cells["group"] != "b").to_numpy()
+    weights[~seen, 3] = 0
+    options = {"dispersion_design": spread, "noise_model": "normal"}
+    fit = isthmus.fit_glm(y, "~ group + age", cell_data=cells, weights=weights, **options)
+    assert list(fit.status) == ["ok"] * 3 + ["separated"] + ["ok"] * 4
+    own = isthmus.fit_glm(y[seen], "~ group + age", cell_data=cells[seen], **options)
+    for coef in ("group[T.c]", "age"):
+        for method in ("wald", "lrt"):
+            table = isthmus.test_glm(fit, coef, method=method, data=y, weights=weights)
+            wanted = isthmus.test_glm(own, coef, method=method, data=y[seen])
+            for column in ("estimate", "se", "pval"):
+                assert table[column][3] == pytest.approx(wanted[column][3], rel=1e-6, nan_ok=True), (coef, method)
+    for method in ("wald", "lrt", "score"):
+        table = isthmus.test_glm(fit, "group[T.b]", method=method, data=y, weights=weights)
+        assert np.isnan(table["pval"][3])
+        assert np.isnan(table["estimate"][3])
+        assert table["status"][3] == "separated"
+
+
 def test_wrong_calls_are_sentences(problem):
     y, cells, _ = problem
     options = {"cell_data": cells, "noise_model": "normal"}

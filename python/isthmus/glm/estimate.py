@@ -14,7 +14,7 @@ from isthmus.glm import kernel, normal, start
 from isthmus.glm.adjusted_profile import Prior, adjusted_profile
 from isthmus.glm.chunks import gene_chunks
 from isthmus.glm.refit import Model, put, take
-from isthmus.glm.separation import find_separation, may_be_extreme
+from isthmus.glm.separation import find_separation, find_unseen, may_be_extreme
 from isthmus.glm.source import Evidence
 from isthmus.glm.trend import fit_trend
 
@@ -194,7 +194,8 @@ def _fit(
 def _separations(chunk: Chunk, fits: GeneFits, means: np.ndarray) -> list[Separation]:
     job, matrix = chunk.job, chunk.job.counts.matrix
     if job.normal:  # a linear mean has its least squares, whatever the values
-        return []
+        unseen = [] if job.weights is None else find_unseen(job.x, job.z, job.weights, fits)
+        return [replace(s, gene=s.gene + chunk.first) for s in unseen]
     least = means * job.size_factors.min()  # a bound from below of the mean count
     if may_be_extreme(fits, least).any():
         least = np.asarray(matrix.sum(axis=0), dtype=float).reshape(-1) / matrix.shape[0]

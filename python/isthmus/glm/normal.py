@@ -66,8 +66,8 @@ def fit_genes(
 
 
 def _solve(information: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Gene by gene. Where the variance of some cells has all but vanished, the others tell nothing to all digits: such
-    a gene takes the shortest solution, and ends as not converged."""
+    """The shortest solution where some parameter is not determined: the variance of other cells has all but vanished,
+    beside which its own tell nothing (the gene ends as not converged), or its cells have weight 0 (as separated)."""
     try:
         return np.asarray(np.linalg.solve(information, right))
     except np.linalg.LinAlgError:
@@ -137,7 +137,7 @@ class _Genes:
         """Fisher's step in b and the log-likelihood that it promises."""
         score = self._score(a, b)
         information = np.einsum("nf,ng,nh->gfh", self.z, self.weights, self.z, optimize=True) / 2
-        step = np.linalg.solve(information, score.T[:, :, None])[:, :, 0].T
+        step = _solve(information, score.T[:, :, None])[:, :, 0].T
         reach = np.abs(self.z @ step).max(axis=0)
         return step / np.maximum(reach / 2.0, 1.0), (score * step).sum(axis=0) / 2
 

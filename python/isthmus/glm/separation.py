@@ -148,12 +148,17 @@ def _by_pattern(
         part = find_separation(*own, take(fits, genes), gene_means[genes])
         found += [replace(s, gene=int(genes[s.gene])) for s in part]
     known = {(s.gene, s.model) for s in found}
-    for model, design in (("mean", x), ("dispersion", z)):
-        for genes, basis in unseen_directions(design, weights):
-            for gene in genes[fits.code[genes] != ALL_ZERO]:
-                if (int(gene), model) not in known:
-                    found.append(Separation(int(gene), model, basis, np.empty((0, basis.shape[1]))))
-    return found
+    return found + [s for s in find_unseen(x, z, weights, fits) if (s.gene, s.model) not in known]
+
+
+def find_unseen(x: np.ndarray, z: np.ndarray, weights: np.ndarray, fits: GeneFits) -> list[Separation]:
+    """Directions that no cell of positive weight sees."""
+    return [
+        Separation(int(gene), model, basis, np.empty((0, basis.shape[1])))
+        for model, design in (("mean", x), ("dispersion", z))
+        for genes, basis in unseen_directions(design, weights)
+        for gene in genes[fits.code[genes] != ALL_ZERO]
+    ]
 
 
 class _Rows:
